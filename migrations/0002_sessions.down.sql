@@ -1,0 +1,3 @@
+drop table user_sessions;
+drop table tower_sessions.session;
+drop schema tower_sessions;

@@ -1,0 +1,3 @@
+drop function hot_rank;
+drop table post_ranks;
+drop table posts;
