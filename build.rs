@@ -46,7 +46,12 @@ fn main() {
     };
     add("CSS", "app.css", "text/css; charset=utf-8", css.as_bytes());
     add("JS", "app.js", "text/javascript; charset=utf-8", js.as_bytes());
-    add("ICON", "favicon.svg", "image/svg+xml; charset=utf-8", read("static/img/favicon.svg").as_bytes());
+    add(
+        "ICON",
+        "favicon.svg",
+        "image/svg+xml; charset=utf-8",
+        read("static/img/favicon.svg").as_bytes(),
+    );
     write(&out.join("assets.rs"), table.as_bytes());
 }
 

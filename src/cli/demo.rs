@@ -1,0 +1,8 @@
+//! `demo`
+use sqlx::PgPool;
+
+use super::Failure;
+
+pub async fn run(_: &PgPool) -> Result<(), Failure> {
+    Ok(())
+}

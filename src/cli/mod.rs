@@ -1,0 +1,164 @@
+//! What an operator types: one file for each command.
+
+mod demo;
+mod import;
+mod logging;
+mod migrate;
+mod serve;
+mod user;
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use sqlx::{PgPool, postgres::PgConnectOptions};
+
+use crate::{
+    config::{BadSetting, Database, Settings},
+    database::{
+        local::{LocalError, LocalPostgres},
+        migrations::{self, Mismatch},
+        pool,
+    },
+};
+
+/// A place to share links and short texts, to vote, and to find things again.
+#[derive(Debug, Parser)]
+#[command(name = "social-post", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct ServeArgs {
+    /// Address and port to listen on, such as 127.0.0.1:9000 (setting LISTEN_ADDR)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the site (this is the default)
+    Serve(ServeArgs),
+    /// Move the schema forward or back
+    #[command(subcommand)]
+    Migrate(migrate::Migrate),
+    /// Bring posts in from elsewhere
+    #[command(subcommand)]
+    Import(import::Import),
+    /// Add and look after people
+    #[command(subcommand)]
+    User(user::User),
+    /// Add a small set of sample posts, people and votes
+    Demo,
+}
+
+/// What ends a command early, and with which exit code.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Setting(#[from] BadSetting),
+    /// The configuration is fine by itself, but does not fit what is there.
+    #[error("{0}")]
+    Configuration(String),
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(err: sqlx::Error) -> Failure {
+        Failure::Other(err.into())
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for Failure {
+    fn from(err: sqlx::migrate::MigrateError) -> Failure {
+        Failure::Other(err.into())
+    }
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Setting(_) | Failure::Configuration(_) => 2,
+            Failure::Local(_) | Failure::Other(_) => 1,
+        }
+    }
+}
+
+/// Runs the command that the process was called with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let listen = match &cli.command {
+        Some(Command::Serve(args)) => args.listen,
+        _ => cli.serve.listen,
+    };
+    match run(cli.command, listen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("social-post: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failure> {
+    let settings = Settings::load(listen)?;
+    logging::start(&settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
+    runtime.block_on(async {
+        match command {
+            None | Some(Command::Serve(_)) => serve::run(settings).await,
+            Some(command) => with_database(&settings, command).await,
+        }
+    })
+}
+
+/// The commands beside `serve`: they work on the database, whether the site runs or not.
+async fn with_database(settings: &Settings, command: Command) -> Result<(), Failure> {
+    let (options, local) = match &settings.database {
+        Database::Url(options) => (PgConnectOptions::clone(options), None),
+        Database::Local => {
+            let local = LocalPostgres::join(&settings.data_dir).await?;
+            (local.connect_options(), Some(local))
+        }
+    };
+    let db = pool::open_unhurried(options);
+    let is_local = local.is_some();
+    let done = async {
+        let command = match command {
+            Command::Migrate(command) => return migrate::run(&db, command).await,
+            command => command,
+        };
+        current_schema(&db, is_local || settings.run_migrations).await?;
+        match command {
+            Command::Import(command) => import::run(&db, command).await,
+            Command::User(command) => user::run(&db, settings, command).await,
+            Command::Demo => demo::run(&db).await,
+            Command::Serve(_) | Command::Migrate(_) => Ok(()),
+        }
+    }
+    .await;
+    db.close().await;
+    if let Some(local) = local {
+        local.stop().await;
+    }
+    done
+}
+
+/// Sees to it that the schema is the one this program was built for: applies what is pending where
+/// it may, and otherwise says which command does.
+async fn current_schema(db: &PgPool, may_migrate: bool) -> Result<(), Failure> {
+    match migrations::mismatch(db).await? {
+        None => Ok(()),
+        Some(Mismatch::Behind) if may_migrate => Ok(migrations::up(db).await?),
+        Some(mismatch) => Err(Failure::Configuration(mismatch.to_string())),
+    }
+}

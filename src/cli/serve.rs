@@ -1,0 +1,117 @@
+//! `serve`: the site.
+
+use std::time::Duration;
+
+use sqlx::{PgPool, postgres::PgConnectOptions};
+use tokio::{net::TcpListener, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, current_schema};
+use crate::{
+    config::{Database, Settings, Site},
+    database::{local::LocalPostgres, pool},
+    posts,
+    routes::{self, App},
+    server,
+    users::{self, Passwords},
+    web::limits::Limits,
+};
+
+pub async fn run(settings: Settings) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            if let Err(err) = server::signalled().await {
+                tracing::error!(%err, "cannot listen for signals; only kill -9 stops this");
+                return;
+            }
+            stop.cancel();
+        }
+    });
+    // First, so that a taken port is said before anything else is done.
+    let listener = TcpListener::bind(settings.listen).await.map_err(|err| {
+        anyhow::anyhow!("cannot listen on {}: {err}; choose another with --listen", settings.listen)
+    })?;
+
+    match &settings.database {
+        Database::Url(options) => {
+            let may_migrate = settings.run_migrations;
+            serve(&settings, PgConnectOptions::clone(options), listener, stop, may_migrate).await
+        }
+        Database::Local => {
+            let local = LocalPostgres::start(&settings.data_dir).await?;
+            let served = serve(&settings, local.connect_options(), listener, stop, true).await;
+            local.stop().await;
+            served
+        }
+    }
+}
+
+async fn serve(
+    settings: &Settings,
+    options: PgConnectOptions,
+    listener: TcpListener,
+    stop: CancellationToken,
+    may_migrate: bool,
+) -> Result<(), Failure> {
+    let db = pool::open(options.clone(), settings.max_connections);
+    let app = App {
+        db: db.clone(),
+        site: settings.site.clone(),
+        passwords: Passwords::new()?,
+        limits: Limits::default(),
+    };
+    let schema = pool::open_unhurried(options);
+    match current_schema(&schema, may_migrate).await {
+        Ok(()) => schema.close().await,
+        Err(Failure::Configuration(problem)) => return Err(Failure::Configuration(problem)),
+        // The site starts while its database is away, and is ready once that is back.
+        Err(failure) => {
+            tracing::warn!(%failure, "the database does not answer yet");
+            tokio::spawn(await_schema(schema, may_migrate));
+        }
+    }
+    tokio::spawn(sweep(db.clone(), settings.site.clone()));
+
+    let address = listener.local_addr().map_err(anyhow::Error::from)?;
+    tracing::info!(%address, "serving {}", settings.site.base_url.origin());
+    if posts::db::is_empty(&db).await.unwrap_or(false) {
+        tracing::info!(
+            "the site is empty: `bin/run demo` (or `social-post demo`) in another terminal adds sample posts"
+        );
+    }
+    let running = app.limits.running.clone();
+    server::serve(listener, routes::router(app), running, stop.cancelled_owned()).await;
+    db.close().await;
+    Ok(())
+}
+
+/// Until the database is back and its schema fits, `/readyz` says 503; here the log says why.
+async fn await_schema(db: PgPool, may_migrate: bool) {
+    while let Err(failure) = current_schema(&db, may_migrate).await {
+        tracing::warn!(%failure, "not ready");
+        sleep(Duration::from_secs(1)).await;
+    }
+    tracing::info!("the database is there");
+    db.close().await;
+}
+
+/// Clears away sessions that have ended, a batch at a time. An error only postpones it: the
+/// library's own sweeper would stop for good.
+async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
+    loop {
+        let pause = match users::db::sweep_sessions(&db, &site).await {
+            Ok(swept) if swept > 0 => {
+                tracing::debug!(swept, "cleared ended sessions");
+                Duration::from_secs(1)
+            }
+            Ok(_) => Duration::from_secs(600),
+            Err(err) => {
+                tracing::warn!(%err, "cannot clear ended sessions");
+                Duration::from_secs(30)
+            }
+        };
+        sleep(pause).await;
+    }
+}

@@ -1,0 +1,121 @@
+//! `user`: people, from the operator's side.
+
+use std::io::Read as _;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use rand::Rng as _;
+use sqlx::PgPool;
+
+use super::Failure;
+use crate::{
+    config::Settings,
+    users::{Email, NewPassword, Passwords, Username, db, password::context},
+};
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add a person; without --password-stdin a password is made up and printed once
+    Create {
+        name: String,
+        #[arg(long)]
+        email: String,
+        /// May do what admins may
+        #[arg(long)]
+        admin: bool,
+        /// Read the password from standard input
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Give a person another password, print it once, and end all their sessions
+    ResetPassword { name: String },
+    /// List everyone
+    List,
+}
+
+pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), Failure> {
+    match command {
+        User::Create { name, email, admin, password_stdin } => {
+            // The operator may give the names that nobody may take.
+            let username = Username::parse(&name).map_err(usage)?;
+            let email = Email::parse(&email).map_err(usage)?;
+            let given = if password_stdin { Some(read_password()?) } else { None };
+            let text = given.clone().unwrap_or_else(made_up);
+            let words = context(&settings.site.name, Some(&username), Some(&email));
+            let password = NewPassword::parse(&text, &words).map_err(usage)?;
+            let hash = hashed(password).await?;
+            let created = if admin {
+                db::sign_up_admin(db, &username, &email, &hash).await?
+            } else {
+                db::sign_up(db, &username, &email, &hash).await?
+            };
+            created.map_err(|taken| anyhow::anyhow!("{taken}"))?;
+            eprintln!("{username} is there.");
+            tell(given.is_none(), &text);
+        }
+        User::ResetPassword { name } => {
+            let username = Username::parse(&name).map_err(usage)?;
+            let text = made_up();
+            let hash = hashed(NewPassword::parse(&text, &[]).map_err(usage)?).await?;
+            if !db::reset_password(db, &username, &hash).await? {
+                return Err(anyhow::anyhow!(
+                    "there is no {username}; `social-post user list` lists everyone"
+                )
+                .into());
+            }
+            eprintln!("{username} is logged out everywhere and has a new password.");
+            tell(true, &text);
+        }
+        User::List => {
+            for account in db::accounts(db).await? {
+                let email = account.email.as_deref().unwrap_or("-");
+                let state = if account.is_suspended { "suspended" } else { "active" };
+                println!(
+                    "{}\t{email}\t{}\t{state}\t{}",
+                    account.username,
+                    account.role,
+                    account.created_at.date()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The one thing on stdout, so that a script can take it; the words around it go to stderr.
+fn tell(is_made_up: bool, password: &str) {
+    if is_made_up {
+        eprint!("Password (shown this once): ");
+        println!("{password}");
+    }
+}
+
+/// 120 bits, in letters and digits that nobody takes for each other.
+fn made_up() -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let mut random = rand::rngs::OsRng;
+    let characters = (0..24).map(|_| char::from(ALPHABET[random.gen_range(0..32)]));
+    characters.enumerate().fold(String::new(), |mut text, (at, character)| {
+        if at > 0 && at % 6 == 0 {
+            text.push('-');
+        }
+        text.push(character);
+        text
+    })
+}
+
+fn read_password() -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(4096).read_to_string(&mut text);
+    read.context("cannot read the password from standard input")?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+async fn hashed(password: NewPassword) -> Result<String, Failure> {
+    let hash = Passwords::new()?.hash(password).await;
+    Ok(hash.context("cannot hash the password")?)
+}
+
+fn usage(problem: impl std::fmt::Display) -> Failure {
+    Failure::Configuration(problem.to_string())
+}

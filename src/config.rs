@@ -1,0 +1,285 @@
+//! Settings, read and checked once, at the start.
+//!
+//! The environment wins over a `.env` file in the working directory. A `.env` file holds nothing
+//! but settings, so a name in it that is none is a slip and stops the start.
+
+use std::{
+    collections::HashMap,
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+/// Every setting. Those that hold a secret may be given as a file: `DATABASE_URL_FILE`.
+const KNOWN: [&str; 10] = [
+    "DATABASE_URL",
+    "DATABASE_MAX_CONNECTIONS",
+    "DATA_DIR",
+    "RUN_MIGRATIONS",
+    "LISTEN_ADDR",
+    "BASE_URL",
+    "SITE_NAME",
+    "SESSION_LIFETIME_DAYS",
+    "RUST_LOG",
+    "LOG_FORMAT",
+];
+const SECRETS: [&str; 1] = ["DATABASE_URL"];
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub database: Database,
+    pub max_connections: u32,
+    pub data_dir: PathBuf,
+    pub run_migrations: bool,
+    pub listen: SocketAddr,
+    pub site: Arc<Site>,
+    pub log_filter: String,
+    pub log_format: LogFormat,
+}
+
+/// Where the data is.
+#[derive(Clone)]
+pub enum Database {
+    /// A Postgres that somebody else runs.
+    Url(Box<PgConnectOptions>),
+    /// A cluster of our own in `DATA_DIR/postgres`.
+    Local,
+}
+
+/// What pages and cookies need to know of the site.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub name: String,
+    pub base_url: BaseUrl,
+    /// A session ends after this many days without a visit.
+    pub session_idle_days: i32,
+}
+
+impl Site {
+    /// A session ends after this many days whatever happens.
+    pub fn session_absolute_days(&self) -> i32 {
+        self.session_idle_days.max(90)
+    }
+
+    /// Over https a cookie carries `__Host-`: no other host and no plain connection can set it.
+    pub fn cookie_name(&self, name: &str) -> String {
+        if self.base_url.is_secure() { format!("__Host-{name}") } else { name.to_owned() }
+    }
+}
+
+/// The site's public origin: scheme, host and port, as a browser writes them in `Origin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl {
+    origin: String,
+    is_secure: bool,
+}
+
+impl BaseUrl {
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub fn is_secure(&self) -> bool {
+        self.is_secure
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<BaseUrl, &'static str> {
+        let url = Url::parse(text).map_err(|_| "is not a URL such as https://example.org")?;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Err("must begin with http:// or https://");
+        }
+        let is_bare = url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if !is_bare {
+            return Err("must be an origin alone, without a path, such as https://example.org");
+        }
+        Ok(BaseUrl {
+            origin: url.origin().ascii_serialization(),
+            is_secure: url.scheme() == "https",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// One line: which setting, and what is wrong with it. Never the value of a secret.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} {problem}")]
+pub struct BadSetting {
+    name: String,
+    problem: String,
+}
+
+impl Settings {
+    /// Reads the process's environment and `.env`; `listen` is the command line's.
+    pub fn load(listen: Option<SocketAddr>) -> Result<Settings, BadSetting> {
+        let file = read_dotenv(Path::new(".env"))?;
+        Settings::from_source(listen, &|name| std::env::var_os(name).map(into_text(name)), &file)
+    }
+
+    /// As [`Settings::load`], from any source of variables.
+    pub fn from_source(
+        listen: Option<SocketAddr>,
+        environment: &dyn Fn(&str) -> Option<Result<String, BadSetting>>,
+        file: &HashMap<String, String>,
+    ) -> Result<Settings, BadSetting> {
+        let source = Source { environment, file };
+
+        let database = match source.secret("DATABASE_URL")? {
+            None => Database::Local,
+            Some(url) => Database::Url(Box::new(parse_database_url(&url)?)),
+        };
+        let listen = match listen {
+            Some(listen) => listen,
+            None => source
+                .parse("LISTEN_ADDR", "must be an address and a port, such as 127.0.0.1:8000")?
+                .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000))),
+        };
+        let base_url = match source.text("BASE_URL")? {
+            Some(url) => url.parse().map_err(|problem: &str| bad("BASE_URL", problem))?,
+            None => BaseUrl { origin: local_origin(listen.port()), is_secure: false },
+        };
+        let name = source.text("SITE_NAME")?.unwrap_or_else(|| "Social Post".to_owned());
+        let name =
+            crate::text::line(&name).map_err(|problem| bad("SITE_NAME", &problem.to_string()))?;
+        if name.chars().count() > 60 {
+            return Err(bad("SITE_NAME", "must be 60 characters or fewer"));
+        }
+        let session_idle_days = source.number("SESSION_LIFETIME_DAYS", 30, 1, 3650)?;
+
+        Ok(Settings {
+            database,
+            max_connections: source.number("DATABASE_MAX_CONNECTIONS", 10, 2, 1000)?.unsigned_abs(),
+            data_dir: source.text("DATA_DIR")?.unwrap_or_else(|| "./data".to_owned()).into(),
+            run_migrations: source
+                .parse("RUN_MIGRATIONS", "must be true or false")?
+                .unwrap_or(false),
+            listen,
+            site: Arc::new(Site { name, base_url, session_idle_days }),
+            log_filter: source.text("RUST_LOG")?.unwrap_or_else(|| "info".to_owned()),
+            log_format: match source.text("LOG_FORMAT")?.as_deref() {
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
+                Some(_) => return Err(bad("LOG_FORMAT", "must be text or json")),
+            },
+        })
+    }
+}
+
+/// Where values come from, the first that has one winning. An empty value is no value.
+struct Source<'a> {
+    environment: &'a dyn Fn(&str) -> Option<Result<String, BadSetting>>,
+    file: &'a HashMap<String, String>,
+}
+
+impl Source<'_> {
+    fn text(&self, name: &str) -> Result<Option<String>, BadSetting> {
+        let value = match (self.environment)(name).transpose()? {
+            Some(value) if !value.is_empty() => Some(value),
+            _ => self.file.get(name).filter(|value| !value.is_empty()).cloned(),
+        };
+        match value {
+            Some(value) if value.contains('\0') => Err(bad(name, "has a U+0000 in it")),
+            value => Ok(value),
+        }
+    }
+
+    fn secret(&self, name: &str) -> Result<Option<String>, BadSetting> {
+        let file_name = format!("{name}_FILE");
+        match (self.text(name)?, self.text(&file_name)?) {
+            (Some(_), Some(_)) => {
+                Err(bad(name, &format!("and {file_name} are both set; keep one")))
+            }
+            (Some(value), None) => Ok(Some(value)),
+            (None, None) => Ok(None),
+            (None, Some(path)) => match fs::read_to_string(&path) {
+                Ok(value) if !value.trim().is_empty() => Ok(Some(value.trim().to_owned())),
+                Ok(_) => Err(bad(&file_name, &format!("names {path}, which is empty"))),
+                Err(err) => {
+                    Err(bad(&file_name, &format!("names {path}, which cannot be read: {err}")))
+                }
+            },
+        }
+    }
+
+    fn parse<T: FromStr>(&self, name: &str, problem: &str) -> Result<Option<T>, BadSetting> {
+        let value = self.text(name)?;
+        value.map(|value| value.parse().map_err(|_| bad(name, problem))).transpose()
+    }
+
+    fn number(&self, name: &str, default: i32, least: i32, most: i32) -> Result<i32, BadSetting> {
+        let problem = format!("must be a whole number from {least} to {most}");
+        let number = self.parse(name, &problem)?.unwrap_or(default);
+        if (least..=most).contains(&number) { Ok(number) } else { Err(bad(name, &problem)) }
+    }
+}
+
+fn read_dotenv(path: &Path) -> Result<HashMap<String, String>, BadSetting> {
+    let entries = match dotenvy::from_path_iter(path) {
+        Err(err) if err.not_found() => return Ok(HashMap::new()),
+        Err(err) => return Err(bad(".env", &format!("cannot be read: {err}"))),
+        Ok(entries) => entries,
+    };
+    let mut file = HashMap::new();
+    for entry in entries {
+        // The library's own message quotes the line, and the line may hold a password.
+        let (name, value) = entry.map_err(|_| bad(".env", "has a line that is not NAME=value"))?;
+        let is_file = name.strip_suffix("_FILE").is_some_and(|name| SECRETS.contains(&name));
+        if !is_file && !KNOWN.contains(&name.as_str()) {
+            return Err(bad(&name, "in .env is no setting of this program"));
+        }
+        if file.insert(name.clone(), value).is_some() {
+            return Err(bad(&name, "is twice in .env"));
+        }
+    }
+    Ok(file)
+}
+
+fn parse_database_url(url: &str) -> Result<PgConnectOptions, BadSetting> {
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if !is_postgres {
+        return Err(bad("DATABASE_URL", "must begin with postgres://"));
+    }
+    // Not the library's message: it may quote the URL, which may hold a password.
+    url.parse()
+        .map_err(|_| bad("DATABASE_URL", "is not a URL such as postgres://user@host/database"))
+}
+
+/// What a browser calls this machine; it leaves out the port that http has anyway.
+fn local_origin(port: u16) -> String {
+    if port == 80 { "http://localhost".to_owned() } else { format!("http://localhost:{port}") }
+}
+
+fn into_text(name: &str) -> impl Fn(std::ffi::OsString) -> Result<String, BadSetting> + '_ {
+    move |value| value.into_string().map_err(|_| bad(name, "is not valid UTF-8"))
+}
+
+fn bad(name: &str, problem: &str) -> BadSetting {
+    BadSetting { name: name.to_owned(), problem: problem.to_owned() }
+}
+
+/// The options hold a password.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Database::Url(_) => "Url(..)",
+            Database::Local => "Local",
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! What the local cluster is asked before the site uses it.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::time::timeout;
+
+/// The application's role, and the name of its database.
+pub const APPLICATION: &str = "social_post";
+pub const SUPERUSER: &str = "postgres";
+
+/// Makes the application's role and database where they are missing. Safe to repeat, and safe to
+/// interrupt: whatever is not there is made the next time.
+pub async fn prepare(admin: &PgConnectOptions) -> sqlx::Result<()> {
+    let mut db = admin.connect().await?;
+
+    let has_role: bool =
+        sqlx::query_scalar("select exists (select from pg_roles where rolname = $1)")
+            .bind(APPLICATION)
+            .fetch_one(&mut db)
+            .await?;
+    if !has_role {
+        sqlx::query("create role social_post login").execute(&mut db).await?;
+    }
+
+    let has_database: bool =
+        sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+            .bind(APPLICATION)
+            .fetch_one(&mut db)
+            .await?;
+    if !has_database {
+        sqlx::query("create database social_post owner social_post").execute(&mut db).await?;
+    }
+
+    db.close().await
+}
+
+/// Whether one can log in. A server that hangs does not answer.
+pub async fn answers(options: &PgConnectOptions) -> bool {
+    let visit = async { options.connect().await?.close().await };
+    timeout(Duration::from_secs(5), visit).await.is_ok_and(|visited| visited.is_ok())
+}
+
+/// A session that counts as present for `keeper.sh`, which has to take the same lock alone.
+pub async fn announce_presence(admin: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    let mut db = admin.connect().await?;
+    sqlx::query("select pg_advisory_lock_shared(1)").execute(&mut db).await?;
+    Ok(db)
+}

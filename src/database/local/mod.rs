@@ -1,0 +1,316 @@
+//! The program's own Postgres: one cluster in `DATA_DIR/postgres`, reached over a Unix socket only.
+//!
+//! Two lock files in `DATA_DIR` keep programs out of each other's way; the system lets go of them
+//! however a program ends. `lock` is held by the one that started the cluster, `in-use` is shared
+//! by all that use it: whoever leaves last turns off the light.
+
+mod cluster;
+mod db;
+mod make;
+mod os_user;
+mod programs;
+mod settings;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::time::{Instant, sleep};
+
+use cluster::Cluster;
+use settings::Durability;
+
+/// How long a cluster may take to answer: after a crash it first replays its log.
+const START: Duration = Duration::from_mins(1);
+/// How often we look whether what we wait for has happened.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// A running local cluster. Dropping it leaves the cluster running: the next one adopts it.
+pub struct LocalPostgres {
+    cluster: Cluster,
+    role: Role,
+}
+
+/// What keeps this program's place, and with it what `stop` means.
+enum Role {
+    /// The locks on `lock` and `in-use`.
+    Owner {
+        _lock: File,
+        in_use: File,
+    },
+    Guest {
+        in_use: File,
+    },
+    /// The session that tells the keeper that somebody is there.
+    Test {
+        _presence: PgConnection,
+    },
+}
+
+impl LocalPostgres {
+    /// For `serve`: makes the cluster if there is none, and starts it or adopts the one a crash
+    /// left running. Refuses a directory that another program owns.
+    pub async fn start(data_dir: &Path) -> Result<LocalPostgres, LocalError> {
+        let data_dir = prepare(data_dir)?;
+        match take_ownership(&data_dir)? {
+            Some(lock) => LocalPostgres::own(&data_dir, lock).await,
+            None => Err(LocalError::InUse { pid: owner_pid(&data_dir), data_dir }),
+        }
+    }
+
+    /// For the other commands: like `start`, but where another program owns the directory this one
+    /// becomes a guest in that one's cluster.
+    pub async fn join(data_dir: &Path) -> Result<LocalPostgres, LocalError> {
+        let data_dir = prepare(data_dir)?;
+        let deadline = Instant::now() + START;
+        loop {
+            if let Some(lock) = take_ownership(&data_dir)? {
+                return LocalPostgres::own(&data_dir, lock).await;
+            }
+            // The owner may be just starting, or just leaving: then `lock` is free soon.
+            if let Some(guest) = LocalPostgres::visit(&data_dir).await? {
+                return Ok(guest);
+            }
+            if Instant::now() > deadline {
+                return Err(LocalError::Silent { dir: data_dir.join("postgres") });
+            }
+            sleep(GLANCE).await;
+        }
+    }
+
+    /// For tests: a cluster that trades safety for speed and takes 300 connections. Any number of
+    /// processes may ask at once; one of them starts it. It stays for the next run and ends by
+    /// itself soon after the last guard is gone, so keep the guard as long as you use the cluster.
+    pub async fn for_tests(dir: &Path) -> Result<LocalPostgres, LocalError> {
+        let dir = prepare(dir)?;
+        let lock = open_lock(&dir.join("lock"))?;
+        wait_for(|| lock.try_lock(), &dir, 2 * START).await?;
+        let deadline = Instant::now() + START;
+        loop {
+            let cluster = Cluster::up(&dir, Durability::None).await?;
+            // Fails when the keeper stops the cluster at this very moment.
+            let ready = match db::prepare(&cluster.admin_options()).await {
+                Ok(()) => db::announce_presence(&cluster.admin_options()).await,
+                Err(error) => Err(error),
+            };
+            match ready {
+                Ok(presence) => {
+                    let role = Role::Test { _presence: presence };
+                    return Ok(LocalPostgres { cluster, role });
+                }
+                Err(error) if Instant::now() > deadline => return Err(error.into()),
+                Err(_) => sleep(GLANCE).await,
+            }
+        }
+    }
+
+    /// The application's role on the application's database.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.cluster.connect_options()
+    }
+
+    /// The superuser on the database `postgres`.
+    pub fn admin_options(&self) -> PgConnectOptions {
+        self.cluster.admin_options()
+    }
+
+    /// Stops the cluster, unless another program still uses it or it is the tests'.
+    pub async fn stop(self) {
+        let (Role::Owner { in_use, .. } | Role::Guest { in_use }) = &self.role else { return };
+        let is_last = in_use.unlock().is_ok() && in_use.try_lock().is_ok();
+        if is_last {
+            self.cluster.stop().await;
+        }
+    }
+
+    async fn own(data_dir: &Path, lock: File) -> Result<LocalPostgres, LocalError> {
+        // Held by a last guest while it stops the cluster.
+        let in_use = open_lock(&data_dir.join("in-use"))?;
+        wait_for(|| in_use.try_lock_shared(), data_dir, START).await?;
+        let cluster = Cluster::up(data_dir, Durability::Full).await?;
+        let prepared = db::prepare(&cluster.admin_options()).await;
+        let local = LocalPostgres { cluster, role: Role::Owner { _lock: lock, in_use } };
+        if let Err(error) = prepared {
+            local.stop().await;
+            return Err(error.into());
+        }
+        Ok(local)
+    }
+
+    /// A guard that owns nothing, or `None` when there is nothing to visit at the moment.
+    async fn visit(data_dir: &Path) -> Result<Option<LocalPostgres>, LocalError> {
+        let in_use = open_lock(&data_dir.join("in-use"))?;
+        if in_use.try_lock_shared().is_err() {
+            return Ok(None);
+        }
+        let Some(cluster) = Cluster::find(data_dir)? else { return Ok(None) };
+        if !db::answers(&cluster.connect_options()).await {
+            return Ok(None);
+        }
+        Ok(Some(LocalPostgres { cluster, role: Role::Guest { in_use } }))
+    }
+}
+
+/// The absolute path of the directory, which is made if it is not there.
+fn prepare(data_dir: &Path) -> Result<PathBuf, LocalError> {
+    let failed = |cause| LocalError::files(data_dir, cause);
+    if let Some(parent) = data_dir.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    // As root the cluster belongs to another user, who has to pass through.
+    let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
+    match DirBuilder::new().mode(mode).create(data_dir) {
+        // Said again because a strict umask may have taken something away.
+        Ok(()) => fs::set_permissions(data_dir, Permissions::from_mode(mode)).map_err(failed)?,
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(failed(cause)),
+    }
+    let data_dir = data_dir.canonicalize().map_err(failed)?;
+    // Whose it is comes first: a stranger would only hear that some file in it may not be opened.
+    os_user::for_cluster(&data_dir)?;
+    Ok(data_dir)
+}
+
+/// The lock that makes this process the owner of the directory, or `None` when another has it.
+fn take_ownership(data_dir: &Path) -> Result<Option<File>, LocalError> {
+    let path = data_dir.join("lock");
+    let mut lock = open_lock(&path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(cause)) => return Err(LocalError::files(&path, cause)),
+    }
+    // For the message that the next one gets.
+    lock.set_len(0)
+        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+        .map_err(|cause| LocalError::files(&path, cause))?;
+    Ok(Some(lock))
+}
+
+fn owner_pid(data_dir: &Path) -> String {
+    let pid = fs::read_to_string(data_dir.join("lock")).unwrap_or_default();
+    pid.trim().to_owned()
+}
+
+fn open_lock(path: &Path) -> Result<File, LocalError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map_err(|cause| LocalError::files(path, cause))
+}
+
+/// Tries for a lock until it is there. Not the blocking call: the holder may be another task of
+/// this very thread.
+async fn wait_for(
+    lock: impl Fn() -> Result<(), TryLockError>,
+    data_dir: &Path,
+    patience: Duration,
+) -> Result<(), LocalError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(cause)) => return Err(LocalError::files(data_dir, cause)),
+            Err(TryLockError::WouldBlock) if Instant::now() > deadline => {
+                return Err(LocalError::InUse {
+                    pid: owner_pid(data_dir),
+                    data_dir: data_dir.to_owned(),
+                });
+            }
+            Err(TryLockError::WouldBlock) => sleep(GLANCE).await,
+        }
+    }
+}
+
+/// Why there is no local cluster: one line each, what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    #[error(
+        "no Postgres 15 or newer is installed: install the package `postgresql`, \
+         or set PG_BIN to the directory of `initdb`, `pg_ctl` and `postgres`, \
+         or DATABASE_URL to use another server"
+    )]
+    NoPrograms,
+    #[error("PG_BIN={0} has no `initdb`, `pg_ctl` and `postgres` of Postgres 15 or newer")]
+    NotInPgBin(String),
+    #[error(
+        "the local cluster was made by Postgres {made_by}, and here is only {here}: \
+         install Postgres {made_by} beside it, or move the data with pg_upgrade or pg_dump"
+    )]
+    OtherMajor { made_by: u32, here: String },
+    #[error(
+        "{} is in use by another social-post (process {pid}): stop that one, or set DATA_DIR to \
+         another directory", .data_dir.display()
+    )]
+    InUse { data_dir: PathBuf, pid: String },
+    #[error(
+        "{} belongs to the user {owner}: run social-post as {owner} or as root, or set DATA_DIR to \
+         another directory", .dir.display()
+    )]
+    OtherOwner { dir: PathBuf, owner: String },
+    #[error(
+        "{dir} belongs to root, and Postgres does not run as root: \
+         give it away with `chown -R {user} {dir}/`", dir = .dir.display()
+    )]
+    RootOwned { dir: PathBuf, user: String },
+    #[error("this system has no user with the number {0}, and Postgres needs one: add it")]
+    Nameless(u32),
+    #[error(
+        "the user {user}, as whom Postgres runs, cannot reach {}: \
+         let it pass with `chmod o+x` on the directories above, or set DATA_DIR to another one",
+        .dir.display()
+    )]
+    Unreachable { dir: PathBuf, user: String },
+    #[error(
+        "{} points to {}, which is not there: bring that directory back, \
+         or remove the link to begin with an empty site", .link.display(), .target.display()
+    )]
+    Dangling { link: PathBuf, target: PathBuf },
+    #[error("{} is not a Postgres cluster: move it away", .0.display())]
+    NotACluster(PathBuf),
+    #[error("{} was made by somebody else: remove it", .0.display())]
+    ForeignSocketDir(PathBuf),
+    #[error("the disk is full, and Postgres needs room in {}: make some", .0.display())]
+    DiskFull(PathBuf),
+    #[error("cannot use {}: {cause}; mend that, or set DATA_DIR to another directory", .path.display())]
+    Files { path: PathBuf, cause: io::Error },
+    #[error("cannot run {}: {cause}", .program.display())]
+    Run { program: PathBuf, cause: io::Error },
+    #[error("cannot make a cluster in {}: {said}", .dir.display())]
+    Init { dir: PathBuf, said: String },
+    #[error("the local Postgres does not start: {said}; its logs are in {}", .dir.display())]
+    Start { dir: PathBuf, said: String },
+    #[error(
+        "the local Postgres in {} does not answer: look at its logs there, and at the process \
+         named in its postmaster.pid", .dir.display()
+    )]
+    Silent { dir: PathBuf },
+    #[error("the local Postgres does not let us in: {0}")]
+    Refused(sqlx::Error),
+}
+
+impl LocalError {
+    fn files(path: &Path, cause: io::Error) -> LocalError {
+        match cause.kind() {
+            io::ErrorKind::StorageFull => LocalError::DiskFull(path.to_owned()),
+            _ => LocalError::Files { path: path.to_owned(), cause },
+        }
+    }
+
+    /// For what one of Postgres' programs said, unless we know better what is wrong.
+    fn failed(dir: &Path, said: String, error: fn(PathBuf, String) -> LocalError) -> LocalError {
+        if said.contains("No space left on device") {
+            return LocalError::DiskFull(dir.to_owned());
+        }
+        error(dir.to_owned(), said)
+    }
+}
+
+impl From<sqlx::Error> for LocalError {
+    fn from(cause: sqlx::Error) -> LocalError {
+        LocalError::Refused(cause)
+    }
+}

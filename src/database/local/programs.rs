@@ -1,0 +1,166 @@
+//! Where Postgres' server programs are, and which of several to use.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::LocalError;
+
+const OLDEST: u32 = 15;
+
+/// Directories that hold one Postgres for each `*`.
+const USUAL_PLACES: [(&str, &str); 5] = [
+    ("/usr/lib/postgresql", ""),          // Debian, Ubuntu
+    ("/usr", "pgsql-"),                   // Postgres' own packages for Fedora and its kin
+    ("/usr/libexec", "postgresql"),       // Alpine
+    ("/opt/homebrew/opt", "postgresql@"), // macOS
+    ("/usr/local/opt", "postgresql@"),    // macOS on Intel
+];
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Programs {
+    pub bin: PathBuf,
+    pub major: u32,
+}
+
+impl Programs {
+    /// The newest here, or for a cluster that is there already, those of the version that made it.
+    pub fn find(made_by: Option<u32>) -> Result<Programs, LocalError> {
+        if let Some(bin) = env::var_os("PG_BIN").filter(|bin| !bin.is_empty()) {
+            let here = all_in([PathBuf::from(&bin)]);
+            let none = LocalError::NotInPgBin(bin.to_string_lossy().into_owned());
+            return choose(here, made_by, none);
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        let places = reported_by_pg_config().into_iter().chain(usual_places());
+        choose(all_in(places.chain(env::split_paths(&path))), made_by, LocalError::NoPrograms)
+    }
+
+    pub fn path(&self, program: &str) -> PathBuf {
+        self.bin.join(program)
+    }
+}
+
+/// `none` is said when there is not even a usable one of another version.
+fn choose(
+    here: Vec<Programs>,
+    made_by: Option<u32>,
+    none: LocalError,
+) -> Result<Programs, LocalError> {
+    let mut usable: Vec<_> = here.into_iter().filter(|found| found.major >= OLDEST).collect();
+    // Stable: of two alike the one found first.
+    usable.sort_by_key(|found| std::cmp::Reverse(found.major));
+    let majors: BTreeSet<_> = usable.iter().map(|found| found.major).collect();
+    if usable.is_empty() {
+        return Err(none);
+    }
+    let mut fitting =
+        usable.into_iter().filter(|found| made_by.is_none_or(|major| major == found.major));
+    fitting.next().ok_or_else(|| LocalError::OtherMajor {
+        made_by: made_by.unwrap_or_default(),
+        here: majors.iter().map(u32::to_string).collect::<Vec<_>>().join(", "),
+    })
+}
+
+fn all_in(places: impl IntoIterator<Item = PathBuf>) -> Vec<Programs> {
+    let mut here: Vec<Programs> = Vec::new();
+    for place in places {
+        // Links are followed to the real directory, where the other programs are.
+        let Some(bin) = real_bin(&place) else { continue };
+        if here.iter().any(|found| found.bin == bin) {
+            continue;
+        }
+        if let Some(major) = major_of(&bin) {
+            here.push(Programs { bin, major });
+        }
+    }
+    here
+}
+
+fn real_bin(place: &Path) -> Option<PathBuf> {
+    let postgres = place.join("postgres").canonicalize().ok()?;
+    let bin = postgres.parent()?;
+    let is_complete = ["initdb", "pg_ctl"].iter().all(|program| bin.join(program).is_file());
+    is_complete.then(|| bin.to_owned())
+}
+
+fn major_of(bin: &Path) -> Option<u32> {
+    parse_major(&first_line(&bin.join("postgres"), "--version")?)
+}
+
+/// From `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `18beta1` and the like.
+fn parse_major(version: &str) -> Option<u32> {
+    let number = version.split(") ").nth(1)?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn reported_by_pg_config() -> Option<PathBuf> {
+    first_line(Path::new("pg_config"), "--bindir").map(PathBuf::from)
+}
+
+fn first_line(program: &Path, argument: &str) -> Option<String> {
+    let output = Command::new(program).arg(argument).output().ok()?;
+    Some(String::from_utf8(output.stdout).ok()?.lines().next()?.to_owned())
+}
+
+fn usual_places() -> impl Iterator<Item = PathBuf> {
+    USUAL_PLACES.iter().flat_map(|(parent, prefix)| {
+        let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+        entries
+            .filter(move |entry| entry.file_name().to_string_lossy().starts_with(prefix))
+            .flat_map(|entry| [entry.path().join("bin"), entry.path()])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(majors: &[u32]) -> Vec<Programs> {
+        majors.iter().map(|&major| Programs { bin: format!("/pg{major}").into(), major }).collect()
+    }
+
+    fn chosen(majors: &[u32], made_by: Option<u32>) -> Result<u32, String> {
+        choose(installed(majors), made_by, LocalError::NoPrograms)
+            .map(|found| found.major)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_new_cluster_gets_the_newest_programs() {
+        assert_eq!(chosen(&[15, 17, 16], None), Ok(17));
+    }
+
+    #[test]
+    fn a_cluster_keeps_the_version_that_made_it() {
+        assert_eq!(chosen(&[15, 17], Some(15)), Ok(15));
+        assert_eq!(
+            chosen(&[15, 17], Some(16)).unwrap_err(),
+            "the local cluster was made by Postgres 16, and here is only 15, 17: \
+             install Postgres 16 beside it, or move the data with pg_upgrade or pg_dump"
+        );
+    }
+
+    #[test]
+    fn programs_that_are_too_old_are_none() {
+        assert!(chosen(&[13, 14], None).unwrap_err().starts_with("no Postgres 15 or newer"));
+    }
+
+    #[test]
+    fn a_directory_without_the_programs_has_none() {
+        assert_eq!(all_in([PathBuf::from("/"), PathBuf::from("/nowhere")]), []);
+    }
+
+    #[test]
+    fn the_version_is_read_from_what_postgres_says() {
+        for (said, major) in [
+            ("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", Some(15)),
+            ("postgres (PostgreSQL) 18beta1", Some(18)),
+            ("mysqld 8", None),
+        ] {
+            assert_eq!(parse_major(said), major, "{said}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The way to Postgres: the pool, its guards, and the schema's migrations.
+
+pub mod local;
+pub mod migrations;
+pub mod pool;
+
+pub use migrations::MIGRATIONS;

@@ -1,0 +1,26 @@
+//! A place to share links and short texts, to vote, and to find things again.
+//!
+//! Every feature is a folder with the same files:
+//!
+//! | file       | holds                                                     |
+//! |------------|-----------------------------------------------------------|
+//! | `mod.rs`   | the nouns: types that cannot be built wrong, and rules    |
+//! | `db.rs`    | the verbs: every SQL statement of the feature             |
+//! | `pages.rs` | the face people see: HTML handlers and their view structs |
+//!
+//! (`api.rs`, the face programs see, joins them with the API.) A verb that is more than SQL has a
+//! file named after it. [`routes`] lists every URL, `web` holds what the features share and knows
+//! none of them, and [`cli`] is what an operator types.
+
+pub mod cli;
+pub mod config;
+pub mod database;
+pub mod import;
+pub mod posts;
+pub mod routes;
+pub mod search;
+pub mod server;
+pub mod text;
+pub mod users;
+pub mod votes;
+pub mod web;

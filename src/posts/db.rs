@@ -1,0 +1,224 @@
+//! Posts: read in every order, written by their author.
+
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+use super::{
+    Draft, Link, Listed, Post, PostId, Score,
+    markdown::{self, Html},
+    ranking::{After, Hot, Period, Written},
+};
+use crate::users::{UserId, Username};
+
+pub const PER_PAGE: i64 = 30;
+
+/// How much of a text lists show.
+const EXCERPT: usize = 220;
+
+/// One query for posts as lists show them; each caller gives its filter, order and limit. The names
+/// are `r` for the rank, `p` for the post, `u` for the author.
+macro_rules! listed {
+    ($rest:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Listed,
+            r#"
+            select r.post_id as "id: PostId", u.username as "author: Username",
+                p.title, p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot,
+                r.created_at, p.edited_at
+            from post_ranks r
+            join posts p on p.id = r.post_id
+            join users u on u.id = p.author_id
+            "# + $rest
+            $(, $argument)*
+        )
+    };
+}
+
+/// The hottest posts first, from `after` on; one more than a page, where there is one.
+pub async fn hot(db: &PgPool, after: Option<After<Hot>>) -> sqlx::Result<Vec<Listed>> {
+    let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
+    listed!(
+        "where (r.hot, r.post_id) < ($1, $2) order by r.hot desc, r.post_id desc limit $3",
+        rank,
+        id,
+        PER_PAGE + 1,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The newest posts first, from `after` on; one more than a page, where there is one.
+pub async fn newest(db: &PgPool, after: Option<After<Written>>) -> sqlx::Result<Vec<Listed>> {
+    let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
+    listed!(
+        "where (r.created_at, r.post_id) < (coalesce($1, 'infinity'::timestamptz), $2)
+        order by r.created_at desc, r.post_id desc limit $3",
+        at,
+        id,
+        PER_PAGE + 1,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The posts of a period with the most votes first, from `after` on; one more than a page, where
+/// there is one.
+pub async fn top(
+    db: &PgPool,
+    period: Period,
+    after: Option<After<Score>>,
+) -> sqlx::Result<Vec<Listed>> {
+    let (score, id) = after.map_or((i64::MAX, i64::MAX), |after| (after.rank.0, after.id.0));
+    match period.days() {
+        None => {
+            listed!(
+                "where (r.score, r.post_id) < ($1, $2) order by r.score desc, r.post_id desc limit $3",
+                score,
+                id,
+                PER_PAGE + 1,
+            )
+            .fetch_all(db)
+            .await
+        }
+        Some(days) => {
+            listed!(
+                "where (r.score, r.post_id) < ($1, $2) and r.created_at > now() - make_interval(days => $3)
+                order by r.score desc, r.post_id desc limit $4",
+                score,
+                id,
+                days,
+                PER_PAGE + 1,
+            )
+            .fetch_all(db)
+            .await
+        }
+    }
+}
+
+/// One person's posts, the newest first, from `after` on; one more than a page, where there is one.
+pub async fn by_author(
+    db: &PgPool,
+    author: UserId,
+    after: Option<After<Written>>,
+) -> sqlx::Result<Vec<Listed>> {
+    let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
+    listed!(
+        "where p.author_id = $1 and (p.created_at, p.id) < (coalesce($2, 'infinity'::timestamptz), $3)
+        order by p.created_at desc, p.id desc limit $4",
+        author as UserId,
+        at,
+        id,
+        PER_PAGE + 1,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// A post as its page shows it, and whether `viewer` voted for it; `None` if there is no such post.
+pub async fn find(db: &PgPool, id: PostId, viewer: Option<UserId>) -> sqlx::Result<Option<Post>> {
+    sqlx::query_as!(
+        Post,
+        r#"
+        select p.id as "id: PostId", p.author_id as "author_id: UserId", u.username as "author: Username",
+            p.title, p.url as "link: Link", p.body, p.body_html as "body_html: Html", r.score as "score: Score",
+            exists (select from votes v where v.post_id = p.id and v.user_id = $2) as "voted!",
+            p.created_at, p.edited_at
+        from posts p
+        join post_ranks r on r.post_id = p.id
+        join users u on u.id = p.author_id
+        where p.id = $1
+        "#,
+        id as PostId,
+        viewer as Option<UserId>,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Publishes a post: its text, its rank and its search entry, in one statement.
+pub async fn publish(db: &PgPool, author: UserId, draft: &Draft) -> sqlx::Result<PostId> {
+    publish_at(db, author, draft, None).await
+}
+
+/// As [`publish`], with a date of its own.
+pub async fn publish_at(
+    db: &PgPool,
+    author: UserId,
+    draft: &Draft,
+    at: Option<OffsetDateTime>,
+) -> sqlx::Result<PostId> {
+    let html = markdown::to_html(draft.body.as_str());
+    sqlx::query_scalar!(
+        r#"
+        with post as (
+            insert into posts (author_id, title, url, body, body_html, excerpt, created_at)
+            values ($1, $2, $3, $4, $5, $6, coalesce($7, now()))
+            returning id, created_at
+        ), rank as (
+            insert into post_ranks (post_id, score, hot, created_at)
+            select id, 0, hot_rank(0, created_at), created_at from post
+        ), entry as (
+            insert into post_search (post_id, created_at, document)
+            select id, created_at, search_document($2, $4) from post
+        )
+        select id as "id: PostId" from post
+        "#,
+        author as UserId,
+        draft.title.as_str(),
+        draft.link.as_ref().map(Link::as_str),
+        draft.body.as_str(),
+        html.as_str(),
+        markdown::excerpt(draft.body.as_str(), EXCERPT),
+        at,
+    )
+    .fetch_one(db)
+    .await
+}
+
+/// Replaces what `author` wrote. `false` if there is no such post or it is another's. A text that
+/// is the same as before does not count as edited.
+pub async fn edit(db: &PgPool, id: PostId, author: UserId, draft: &Draft) -> sqlx::Result<bool> {
+    let html = markdown::to_html(draft.body.as_str());
+    let edited = sqlx::query_scalar!(
+        r#"
+        with post as (
+            update posts
+            set title = $3, url = $4, body = $5, body_html = $6, excerpt = $7,
+                edited_at = case when (title, url, body) is distinct from ($3, $4, $5) then now() else edited_at end
+            where id = $1 and author_id = $2
+            returning id
+        ), entry as (
+            update post_search set document = search_document($3, $5) from post where post_id = post.id
+        )
+        select id from post
+        "#,
+        id as PostId,
+        author as UserId,
+        draft.title.as_str(),
+        draft.link.as_ref().map(Link::as_str),
+        draft.body.as_str(),
+        html.as_str(),
+        markdown::excerpt(draft.body.as_str(), EXCERPT),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(edited.is_some())
+}
+
+/// Deletes a post of `author` with all that hangs on it. `false` if there is no such post or it is
+/// another's.
+pub async fn delete(db: &PgPool, id: PostId, author: UserId) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "delete from posts where id = $1 and author_id = $2",
+        id as PostId,
+        author as UserId
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Whether the site has any post at all.
+pub async fn is_empty(db: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select not exists (select from posts) as "empty!""#).fetch_one(db).await
+}

@@ -1,0 +1,294 @@
+//! From Markdown to HTML that is safe to show, and to a plain excerpt.
+//!
+//! Two fences, one behind the other: the parser is told of no raw HTML, and what comes out passes
+//! a sanitiser with a short list of what is allowed.
+
+use std::{collections::HashSet, sync::LazyLock};
+
+use ammonia::{Builder, UrlRelative};
+use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+
+/// Headings below the page's own; no image (it would tell another site who reads), no `id` or
+/// `class` but a code block's language.
+static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
+    let tags = [
+        "p",
+        "br",
+        "em",
+        "strong",
+        "del",
+        "code",
+        "pre",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "a",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    ];
+    let mut builder = Builder::empty();
+    builder
+        .tags(HashSet::from(tags))
+        .add_tag_attributes("a", ["href"])
+        .add_tag_attributes("ol", ["start"])
+        .add_tag_attributes("code", ["class"])
+        .attribute_filter(|tag, attribute, value| match (tag, attribute) {
+            ("code", "class") => is_language(value).then(|| value.into()),
+            ("ol", "start") => (value.len() <= 9).then(|| value.into()),
+            _ => Some(value.into()),
+        })
+        .url_schemes(HashSet::from(["http", "https", "mailto"]))
+        .url_relative(UrlRelative::Deny)
+        .link_rel(Some("ugc nofollow noopener noreferrer"));
+    builder
+});
+
+/// Deeper nesting than anyone reads; beyond it the text of the inner parts stays, flat.
+const MAX_DEPTH: usize = 16;
+
+/// HTML that [`to_html`] made, now or when the post was written: the one kind of text that
+/// templates do not escape.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Html(String);
+
+impl Html {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Display for Html {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl askama::filters::HtmlSafe for Html {}
+
+/// HTML with allowed elements only. Rendering the same text again gives the same.
+pub fn to_html(markdown: &str) -> Html {
+    let mut unsafe_html = String::with_capacity(markdown.len() * 3 / 2);
+    html::push_html(&mut unsafe_html, shallow(events(markdown)));
+    Html(SANITISER.clean(&unsafe_html).to_string())
+}
+
+/// The first words as plain text, at most `length` characters, cut between words.
+pub fn excerpt(markdown: &str, length: usize) -> String {
+    let mut text = String::new();
+    // Four characters of Markdown for one of text is plenty, and bounds the work.
+    let start: String = markdown.chars().take(length * 4).collect();
+    for event in events(&start) {
+        match event {
+            Event::Text(part) | Event::Code(part) => text.push_str(&part),
+            Event::SoftBreak | Event::HardBreak | Event::End(_) => text.push(' '),
+            _ => {}
+        }
+        if text.len() > length * 4 {
+            break;
+        }
+    }
+    let mut words = String::new();
+    for word in text.split_whitespace() {
+        if words.chars().count() + word.chars().count() >= length {
+            let cut: String =
+                if words.is_empty() { word.chars().take(length).collect() } else { words };
+            return format!("{cut}…");
+        }
+        if !words.is_empty() {
+            words.push(' ');
+        }
+        words.push_str(word);
+    }
+    words
+}
+
+fn events(markdown: &str) -> impl Iterator<Item = Event<'_>> {
+    let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES;
+    Parser::new_ext(markdown, options).map(|event| match event {
+        // What looks like HTML is text.
+        Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),
+        Event::Start(Tag::Heading { level, .. }) => Event::Start(Tag::Heading {
+            level: below_page(level),
+            id: None,
+            classes: Vec::new(),
+            attrs: Vec::new(),
+        }),
+        Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(below_page(level))),
+        // An image becomes a link to itself, with its description as the words.
+        Event::Start(Tag::Image { link_type, dest_url, id, .. }) => {
+            Event::Start(Tag::Link { link_type, dest_url, title: CowStr::Borrowed(""), id })
+        }
+        Event::End(TagEnd::Image) => Event::End(TagEnd::Link),
+        event => event,
+    })
+}
+
+/// The page has its own `h1`, and lists use `h2`.
+fn below_page(level: HeadingLevel) -> HeadingLevel {
+    match level {
+        HeadingLevel::H1 | HeadingLevel::H2 | HeadingLevel::H3 => HeadingLevel::H3,
+        level => level,
+    }
+}
+
+fn shallow<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut depth = 0;
+    events.filter(move |event| match event {
+        Event::Start(_) => {
+            depth += 1;
+            depth <= MAX_DEPTH
+        }
+        Event::End(_) => {
+            depth -= 1;
+            depth < MAX_DEPTH
+        }
+        _ => true,
+    })
+}
+
+fn is_language(class: &str) -> bool {
+    class.strip_prefix("language-").is_some_and(|name| {
+        !name.is_empty()
+            && name.len() <= 32
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'#'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_people_write_comes_out_as_they_meant_it() {
+        insta::assert_snapshot!(to_html(
+            "# Hi *you*\n\n1 < 2, **b** ~~c~~ `d` [e](https://f.test)\n\n- g\n- h\n\n```rust\nfn i() {}\n```"
+        ));
+    }
+
+    #[test]
+    fn nothing_dangerous_comes_through() {
+        for attack in [
+            "<script>alert(1)</script>",
+            "<svg/onload=alert(1)>",
+            "[x](javascript:alert(1))",
+            "[x](data:text/html,x)",
+            "[x](//evil.test)",
+            "<a hx-get=/x>y</a>",
+            "<img src=x onerror=alert(1)>",
+            "![x](https://spy.test/x.png)",
+            "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+            "`<b>`{=html}",
+            "<form id=x name=body>",
+            "[x]: javascript:alert(1)\n\n[x]",
+            "<style>*{}</style>",
+        ] {
+            let html = to_html(attack).0;
+            assert!(is_allowed(&html), "{attack} became {html}");
+        }
+    }
+
+    #[test]
+    fn links_tell_search_engines_and_sites_nothing() {
+        assert_eq!(
+            to_html("<https://a.test>").0.trim(),
+            r#"<p><a href="https://a.test" rel="ugc nofollow noopener noreferrer">https://a.test</a></p>"#
+        );
+    }
+
+    #[test]
+    fn an_excerpt_is_plain_and_ends_between_words() {
+        assert_eq!(
+            excerpt("# One\n\nTwo **three** [four](https://x.test) five", 200),
+            "One Two three four five"
+        );
+        assert_eq!(excerpt("One two three", 8), "One two…");
+        assert_eq!(excerpt(&"x".repeat(50), 8), "xxxxxxxx…");
+        assert_eq!(excerpt("", 8), "");
+    }
+
+    #[test]
+    fn deep_nesting_stays_small() {
+        for text in
+            ["> ".repeat(5000), "[".repeat(30_000), "* a ".repeat(10_000), "- ".repeat(10_000)]
+        {
+            let html = to_html(&text).0;
+            assert!(html.len() <= text.len() * 8, "{} bytes became {}", text.len(), html.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_allowed_elements_and_cleaning_again_changes_nothing(text in "[<>a-z/=\"'&;:#*_`~\\[\\]()!| \\n0-9-]{0,80}") {
+            let html = to_html(&text).0;
+            prop_assert!(is_allowed(&html), "{}", html);
+            prop_assert_eq!(SANITISER.clean(&html).to_string(), html);
+        }
+    }
+
+    /// Every tag in the HTML is one of ours with none but its own attributes.
+    fn is_allowed(html: &str) -> bool {
+        let allowed = |tag: &str| {
+            let tag = tag.trim_start_matches('/');
+            let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
+            let plain = [
+                "p",
+                "br",
+                "em",
+                "strong",
+                "del",
+                "code",
+                "pre",
+                "blockquote",
+                "ul",
+                "ol",
+                "li",
+                "h3",
+                "h4",
+                "h5",
+                "h6",
+                "hr",
+                "a",
+                "table",
+                "thead",
+                "tbody",
+                "tr",
+                "th",
+                "td",
+            ];
+            let fits = match name {
+                "a" => {
+                    attributes.is_empty()
+                        || attributes.starts_with("href=\"http")
+                        || attributes.starts_with("href=\"mailto:")
+                        || attributes.starts_with("rel=\"ugc")
+                }
+                "code" => attributes.is_empty() || attributes.starts_with("class=\"language-"),
+                "ol" => attributes.is_empty() || attributes.starts_with("start=\""),
+                _ => attributes.is_empty(),
+            };
+            plain.contains(&name) && fits
+        };
+        html.split('<')
+            .skip(1)
+            .all(|rest| rest.split_once('>').is_some_and(|(tag, _)| allowed(tag)))
+    }
+}

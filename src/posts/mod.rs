@@ -1,0 +1,277 @@
+//! What people post.
+
+pub mod db;
+pub mod markdown;
+pub mod pages;
+pub mod ranking;
+pub mod writing;
+
+use serde::{Deserialize, Deserializer, de};
+use time::OffsetDateTime;
+use url::Url;
+
+use self::markdown::Html;
+use crate::{
+    text::{self, BadText},
+    users::{UserId, Username, Viewer},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct PostId(pub i64);
+
+impl std::fmt::Display for PostId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One spelling for each id, so that each post has one address: digits, no sign, no leading zero.
+impl<'de> Deserialize<'de> for PostId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<PostId, D::Error> {
+        let text = String::deserialize(from)?;
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        let id = if is_plain { text.parse().ok() } else { None };
+        id.map(PostId).ok_or_else(|| de::Error::custom("not an id"))
+    }
+}
+
+/// How many people voted for a post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Score(pub i64);
+
+impl Score {
+    /// Whether [`Score::short`] leaves something out.
+    pub fn is_long(&self) -> bool {
+        self.0 >= 10_000
+    }
+
+    /// `12.3k` from ten thousand on, where the exact number says no more.
+    pub fn short(&self) -> String {
+        match self.0 {
+            score if score < 10_000 => score.to_string(),
+            score if score < 1_000_000 => format!("{}.{}k", score / 1000, score % 1000 / 100),
+            score => format!("{}.{}M", score / 1_000_000, score % 1_000_000 / 100_000),
+        }
+    }
+}
+
+impl std::fmt::Display for Score {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A post as lists show it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    pub id: PostId,
+    pub author: Username,
+    pub title: String,
+    pub link: Option<Link>,
+    pub excerpt: String,
+    pub score: Score,
+    pub hot: f64,
+    pub created_at: OffsetDateTime,
+    pub edited_at: Option<OffsetDateTime>,
+}
+
+/// A post as its own page shows it.
+#[derive(Debug, Clone)]
+pub struct Post {
+    pub id: PostId,
+    pub author_id: UserId,
+    pub author: Username,
+    pub title: String,
+    pub link: Option<Link>,
+    pub body: String,
+    pub body_html: Html,
+    pub score: Score,
+    pub voted: bool,
+    pub created_at: OffsetDateTime,
+    pub edited_at: Option<OffsetDateTime>,
+}
+
+impl Post {
+    /// Only the author may change a post.
+    pub fn is_by(&self, viewer: &Viewer) -> bool {
+        self.author_id == viewer.id
+    }
+}
+
+/// What an author gives: checked, but not yet a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    pub title: Title,
+    pub link: Option<Link>,
+    pub body: Body,
+}
+
+/// One line of 1 to 150 characters that shows something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Title(String);
+
+impl Title {
+    pub const MAX: usize = 150;
+
+    pub fn parse(text: &str) -> Result<Title, BadTitle> {
+        let text = text::line(text)?;
+        if !text::is_visible(&text) {
+            return Err(BadTitle::Empty);
+        }
+        match text.chars().count() {
+            0..=Title::MAX => Ok(Title(text)),
+            _ => Err(BadTitle::TooLong),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadTitle {
+    #[error("Give your post a title.")]
+    Empty,
+    #[error("Keep the title to {} characters.", Title::MAX)]
+    TooLong,
+    #[error("The title {0}.")]
+    Text(#[from] BadText),
+}
+
+/// An absolute http(s) address of up to 2,000 characters, in the one form the URL standard gives
+/// it, without a password in it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Link(String);
+
+impl Link {
+    pub const MAX: usize = 2000;
+
+    /// `None` for an empty field: a post need not have a link.
+    pub fn parse(text: &str) -> Result<Option<Link>, BadLink> {
+        let text = text::line(text)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if text.chars().count() > Link::MAX {
+            return Err(BadLink::TooLong);
+        }
+        // The standard mends `http:/a` and `https:a`; who typed that most likely meant another.
+        let has_slashes = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
+        let url = Url::parse(&text).map_err(|_| BadLink::NotWeb)?;
+        if !matches!(url.scheme(), "http" | "https") || !has_slashes || url.host().is_none() {
+            return Err(BadLink::NotWeb);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadLink::Credentials);
+        }
+        // What the standard percent-encodes grows.
+        if url.as_str().len() > Link::MAX * 9 {
+            return Err(BadLink::TooLong);
+        }
+        Ok(Some(Link(url.into())))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host a reader would be sent to, with other scripts as `xn--…`, so that none can pass for
+    /// another; without the `www.` that says nothing.
+    pub fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        host.strip_prefix("www.").unwrap_or(host)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLink {
+    #[error("A link begins with https:// or http:// and names a site.")]
+    NotWeb,
+    #[error("Keep the link to {} characters.", Link::MAX)]
+    TooLong,
+    #[error("Leave the user name and password out of the link.")]
+    Credentials,
+    #[error("The link {0}.")]
+    Text(#[from] BadText),
+}
+
+/// Markdown of up to 40,000 characters; may be empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body(String);
+
+impl Body {
+    pub const MAX: usize = 40_000;
+
+    pub fn parse(text: &str) -> Result<Body, BadBody> {
+        let text = text::block(text)?;
+        match text.chars().count() {
+            0..=Body::MAX => Ok(Body(text)),
+            _ => Err(BadBody::TooLong),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadBody {
+    #[error("Keep the text to 40,000 characters.")]
+    TooLong,
+    #[error("The text {0}.")]
+    Text(#[from] BadText),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_trimmed_and_counted_in_characters() {
+        assert_eq!(Title::parse("  Hello \n").unwrap().as_str(), "Hello");
+        assert!(Title::parse(&"🦀".repeat(Title::MAX)).is_ok());
+        assert_eq!(Title::parse(&"é".repeat(Title::MAX + 1)), Err(BadTitle::TooLong));
+        assert_eq!(Title::parse("\u{200B}\u{3164}"), Err(BadTitle::Empty));
+    }
+
+    #[test]
+    fn only_plain_web_addresses_are_links() {
+        for text in [
+            "javascript:alert(1)",
+            "JaVaScRiPt:alert(1)",
+            "java\tscript:alert(1)",
+            "data:text/html,x",
+            "vbscript:x",
+            "blob:https://a.test/x",
+            "//evil.test",
+            "http:/evil.test",
+            "https:evil.test",
+            "http://a:b@c.test",
+            "https://exa\0mple.test",
+            "http://",
+            "/posts/1",
+            "mailto:a@b.test",
+        ] {
+            assert!(Link::parse(text).is_err(), "{text:?} passed");
+        }
+        assert_eq!(Link::parse("  "), Ok(None));
+        let link = Link::parse("HTTPS://www.Example.test/a b?c#d").unwrap().unwrap();
+        assert_eq!(link.as_str(), "https://www.example.test/a%20b?c#d");
+        assert_eq!(link.host(), "example.test");
+        assert_eq!(Link::parse("https://аpple.com").unwrap().unwrap().host(), "xn--pple-43d.com");
+        assert_eq!(Link::parse("http://a.test:8080?x").unwrap().unwrap().host(), "a.test:8080");
+    }
+
+    #[test]
+    fn a_link_may_have_two_thousand_characters() {
+        let of = |length: usize| format!("https://a.test/{}", "x".repeat(length - 15));
+        assert!(Link::parse(&of(Link::MAX)).is_ok());
+        assert_eq!(Link::parse(&of(Link::MAX + 1)), Err(BadLink::TooLong));
+    }
+}

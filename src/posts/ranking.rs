@@ -1,0 +1,170 @@
+//! In which order posts are listed, and where a list goes on.
+//!
+//! The rank itself is the database's `hot_rank` (see `migrations/`): one definition for the vote,
+//! the import and any repair.
+
+use super::{Listed, PostId, Score};
+use crate::web::{Result, cursor};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    Hot,
+    New,
+    Top(Period),
+}
+
+impl Order {
+    pub fn heading(self) -> &'static str {
+        match self {
+            Order::Hot => "Hot posts",
+            Order::New => "Newest posts",
+            Order::Top(_) => "Top posts",
+        }
+    }
+
+    pub fn is_hot(self) -> bool {
+        self == Order::Hot
+    }
+
+    pub fn is_new(self) -> bool {
+        self == Order::New
+    }
+
+    pub fn period(self) -> Option<Period> {
+        match self {
+            Order::Top(period) => Some(period),
+            Order::Hot | Order::New => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Period {
+    Day,
+    Week,
+    Month,
+    Year,
+    #[default]
+    All,
+}
+
+impl Period {
+    pub const EACH: [Period; 5] =
+        [Period::Day, Period::Week, Period::Month, Period::Year, Period::All];
+
+    /// As it stands in addresses.
+    pub fn word(self) -> &'static str {
+        match self {
+            Period::Day => "day",
+            Period::Week => "week",
+            Period::Month => "month",
+            Period::Year => "year",
+            Period::All => "all",
+        }
+    }
+
+    /// As a reader sees it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Period::Day => "Today",
+            Period::Week => "This week",
+            Period::Month => "This month",
+            Period::Year => "This year",
+            Period::All => "All time",
+        }
+    }
+
+    /// How far back it reaches; `None` for ever.
+    pub fn days(self) -> Option<i32> {
+        match self {
+            Period::Day => Some(1),
+            Period::Week => Some(7),
+            Period::Month => Some(30),
+            Period::Year => Some(365),
+            Period::All => None,
+        }
+    }
+}
+
+/// The place after one post of a list.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct After<Rank> {
+    pub rank: Rank,
+    pub id: PostId,
+}
+
+/// What a list can be ordered by: a number that survives the way through a cursor unchanged.
+pub trait Rank: Sized {
+    fn of(post: &Listed) -> Self;
+    fn to_bits(self) -> i64;
+    /// `None` for bits that no post's rank can have.
+    fn from_bits(bits: i64) -> Option<Self>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Hot(pub f64);
+
+impl Rank for Hot {
+    fn of(post: &Listed) -> Hot {
+        Hot(post.hot)
+    }
+
+    fn to_bits(self) -> i64 {
+        self.0.to_bits().cast_signed()
+    }
+
+    fn from_bits(bits: i64) -> Option<Hot> {
+        Some(f64::from_bits(bits.cast_unsigned())).filter(|hot| hot.is_finite()).map(Hot)
+    }
+}
+
+impl Rank for Score {
+    fn of(post: &Listed) -> Score {
+        post.score
+    }
+
+    fn to_bits(self) -> i64 {
+        self.0
+    }
+
+    fn from_bits(bits: i64) -> Option<Score> {
+        Some(Score(bits))
+    }
+}
+
+/// When a post was written, to the microsecond, which is all that Postgres keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written(pub time::OffsetDateTime);
+
+impl Rank for Written {
+    fn of(post: &Listed) -> Written {
+        Written(post.created_at)
+    }
+
+    fn to_bits(self) -> i64 {
+        i64::try_from(self.0.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX)
+    }
+
+    fn from_bits(bits: i64) -> Option<Written> {
+        let at = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(bits) * 1000).ok()?;
+        // Postgres has no dates before 4713 BC; no post is from before the common era.
+        (at.year() > 0).then_some(Written(at))
+    }
+}
+
+/// The way from one page of a list to the next.
+impl<R: Rank> After<R> {
+    /// Reads the cursor of the list called `list`; a damaged one is a 400.
+    pub fn decode(list: &str, cursor: Option<&str>) -> Result<Option<After<R>>> {
+        let Some(cursor) = cursor else { return Ok(None) };
+        let (bits, id) = cursor::decode(list, cursor)?;
+        let rank = R::from_bits(bits).ok_or_else(cursor::damaged)?;
+        Ok(Some(After { rank, id: PostId(id) }))
+    }
+
+    /// The cursor after `post`.
+    pub fn encode(list: &str, post: &Listed) -> String {
+        cursor::encode(list, R::of(post).to_bits(), post.id.0)
+    }
+}

@@ -1,0 +1,282 @@
+//! The form in which a post is written and edited, and how nothing typed into it gets lost.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    body::{Body as HttpBody, to_bytes},
+    extract::{FromRequest as _, Request, State},
+    http::{HeaderMap, StatusCode},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use super::{
+    BadBody, BadLink, BadTitle, Body, Draft, Link, PostId, Title, db,
+    markdown::{self, Html},
+    pages::{address, not_yours, own, with_status},
+};
+use crate::{
+    routes::App,
+    users::Viewer,
+    web::{
+        Error, Page, Result, Shell,
+        error::{describe, is_bare_failure, wants_fragment},
+        extract::{Form, Path},
+        flash::Flash,
+        limits::POST_BODY,
+        page::see_other,
+    },
+};
+
+/// The fields as they were typed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Typed {
+    title: String,
+    url: String,
+    body: String,
+}
+
+impl Typed {
+    fn is_empty(&self) -> bool {
+        self.title.is_empty() && self.url.is_empty() && self.body.is_empty()
+    }
+
+    fn check(&self) -> Result<Draft, Problems> {
+        match (Title::parse(&self.title), Link::parse(&self.url), Body::parse(&self.body)) {
+            (Ok(title), Ok(link), Ok(body)) => Ok(Draft { title, link, body }),
+            (title, url, body) => {
+                Err(Problems { title: title.err(), url: url.err(), body: body.err() })
+            }
+        }
+    }
+}
+
+/// What is wrong with each field.
+#[derive(Debug, Default)]
+struct Problems {
+    title: Option<BadTitle>,
+    url: Option<BadLink>,
+    body: Option<BadBody>,
+}
+
+impl Problems {
+    fn is_empty(&self) -> bool {
+        self.title.is_none() && self.url.is_none() && self.body.is_none()
+    }
+}
+
+/// What the form makes or changes.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    New,
+    Edit(PostId),
+}
+
+impl Target {
+    fn heading(self) -> &'static str {
+        match self {
+            Target::New => "New post",
+            Target::Edit(_) => "Edit your post",
+        }
+    }
+
+    fn button(self) -> &'static str {
+        match self {
+            Target::New => "Publish",
+            Target::Edit(_) => "Save",
+        }
+    }
+
+    fn action(self) -> String {
+        match self {
+            Target::New => "/posts".to_owned(),
+            Target::Edit(id) => format!("/posts/{id}/edit"),
+        }
+    }
+
+    fn cancel(self) -> String {
+        match self {
+            Target::New => "/".to_owned(),
+            Target::Edit(id) => address(id),
+        }
+    }
+}
+
+/// Why the form is back although its fields are fine.
+enum Notice {
+    LoggedOut,
+    Failed(String),
+}
+
+struct Preview {
+    title: String,
+    host: Option<String>,
+    html: Html,
+}
+
+#[derive(Template)]
+#[template(path = "posts/form.html")]
+struct PostForm {
+    shell: Shell,
+    target: Target,
+    typed: Typed,
+    problems: Problems,
+    notice: Option<Notice>,
+    preview: Option<Preview>,
+}
+
+impl PostForm {
+    fn new(shell: Shell, target: Target, typed: Typed) -> PostForm {
+        PostForm {
+            shell,
+            target,
+            typed,
+            problems: Problems::default(),
+            notice: None,
+            preview: None,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "posts/_preview.html")]
+struct PreviewPart {
+    preview: Preview,
+}
+
+pub async fn new(_: Viewer, shell: Shell) -> Page<impl Template> {
+    Page(PostForm::new(shell, Target::New, Typed::default()))
+}
+
+pub async fn publish(
+    viewer: Viewer,
+    shell: Shell,
+    State(db): State<PgPool>,
+    Form(typed): Form<Typed>,
+) -> Result<Response> {
+    let draft = match typed.check() {
+        Ok(draft) => draft,
+        Err(problems) => return Ok(refuse(shell, Target::New, typed, problems)),
+    };
+    let id = db::publish(&db, viewer.id, &draft).await?;
+    Ok(Flash::Published.on(see_other(&address(id))))
+}
+
+pub async fn edit(
+    viewer: Viewer,
+    shell: Shell,
+    State(db): State<PgPool>,
+    Path(id): Path<PostId>,
+) -> Result<Page<impl Template>> {
+    let post = own(&db, &viewer, id).await?;
+    let url = post.link.map_or_else(String::new, |link| link.as_str().to_owned());
+    let typed = Typed { title: post.title, url, body: post.body };
+    Ok(Page(PostForm::new(shell, Target::Edit(id), typed)))
+}
+
+pub async fn save(
+    viewer: Viewer,
+    shell: Shell,
+    State(db): State<PgPool>,
+    Path(id): Path<PostId>,
+    Form(typed): Form<Typed>,
+) -> Result<Response> {
+    let draft = match typed.check() {
+        Ok(draft) => draft,
+        Err(problems) => {
+            own(&db, &viewer, id).await?;
+            return Ok(refuse(shell, Target::Edit(id), typed, problems));
+        }
+    };
+    if db::edit(&db, id, viewer.id, &draft).await? {
+        return Ok(Flash::Edited.on(see_other(&address(id))));
+    }
+    // The statement alone decides; this only tells why it did nothing.
+    own(&db, &viewer, id).await?;
+    Err(not_yours())
+}
+
+/// The form again with the text rendered under it; with htmx the rendered text alone. Fields that
+/// do not hold yet are no obstacle to a look, so they are told, not refused.
+pub async fn preview(
+    _: Viewer,
+    shell: Shell,
+    headers: HeaderMap,
+    Form(typed): Form<Typed>,
+) -> Response {
+    let problems = match typed.check() {
+        Err(problems)
+            if problems.title != Some(BadTitle::Empty)
+                || problems.url.is_some()
+                || problems.body.is_some() =>
+        {
+            problems
+        }
+        _ => Problems::default(),
+    };
+    let preview = Preview {
+        title: crate::text::repair_line(&typed.title),
+        host: Link::parse(&typed.url).ok().flatten().map(|link| link.host().to_owned()),
+        html: markdown::to_html(Body::parse(&typed.body).as_ref().map_or("", Body::as_str)),
+    };
+    let status =
+        if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    if wants_fragment(&headers) && problems.is_empty() {
+        return Page(PreviewPart { preview }).into_response();
+    }
+    let preview = Some(preview);
+    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, Target::New, typed) })
+}
+
+fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Response {
+    let page = PostForm { problems, ..PostForm::new(shell, target, typed) };
+    with_status(StatusCode::UNPROCESSABLE_ENTITY, page)
+}
+
+/// Gives the form back with all that was typed when the request fails for a reason that is not in
+/// the form: the session has ended, the database is away, the site is busy or broken.
+pub async fn give_back(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(bytes) = to_bytes(body, POST_BODY).await else {
+        return Error::TooLarge.into_response();
+    };
+    let mut copy = Request::builder().body(HttpBody::from(bytes.clone())).unwrap_or_default();
+    *copy.headers_mut() = head.headers.clone();
+    let mut shell = Shell::bare(&app.site, &head.uri);
+    let target = target(&head.uri);
+    let is_fragment = wants_fragment(&head.headers);
+
+    let response = next.run(Request::from_parts(head, HttpBody::from(bytes))).await;
+
+    let status = response.status();
+    let notice = match status {
+        StatusCode::UNAUTHORIZED => Notice::LoggedOut,
+        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
+            Notice::Failed(describe(&response).into_owned())
+        }
+        _ => return response,
+    };
+    if is_fragment || !is_bare_failure(&response) {
+        return response;
+    }
+    let Ok(Form(typed)) = Form::<Typed>::from_request(copy, &()).await else { return response };
+    shell.viewer = response.extensions().get().cloned();
+    let page = PostForm { notice: Some(notice), ..PostForm::new(shell, target, typed) };
+    let mut page = with_status(status, page);
+    for (name, value) in response.headers() {
+        page.headers_mut().entry(name).or_insert(value.clone());
+    }
+    if let Some(error) = response.extensions().get::<Arc<Error>>() {
+        page.extensions_mut().insert(error.clone());
+    }
+    page
+}
+
+fn target(uri: &axum::http::Uri) -> Target {
+    let id = uri.path().strip_prefix("/posts/").and_then(|rest| rest.strip_suffix("/edit"));
+    id.and_then(|id| id.parse().ok()).map_or(Target::New, |id| Target::Edit(PostId(id)))
+}

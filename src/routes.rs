@@ -1,0 +1,101 @@
+//! Every URL of the site. Read this file first.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+    middleware::{from_fn, from_fn_with_state, map_response},
+    routing::{get, post},
+};
+use sqlx::PgPool;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{CompressionLayer, CompressionLevel},
+};
+
+use crate::{
+    config::Site,
+    posts, search,
+    users::{self, Passwords},
+    votes,
+    web::{
+        assets, cookies, csrf, error, flash, headers, health,
+        limits::{self, Limits},
+        page, request_log,
+    },
+};
+
+/// What a handler may reach. Handlers ask for the one field they need.
+#[derive(Clone, FromRef)]
+pub struct App {
+    pub db: PgPool,
+    pub site: Arc<Site>,
+    pub passwords: Passwords,
+    pub limits: Limits,
+}
+
+pub fn router(app: App) -> Router {
+    // Anyone may keep these for a moment, apart for each viewer.
+    let reading = Router::new()
+        .route("/", get(posts::pages::hot))
+        .route("/new", get(posts::pages::newest))
+        .route("/top", get(posts::pages::top))
+        .route("/search", get(search::pages::index))
+        .route("/posts/{id}", get(posts::pages::show))
+        .route("/users", get(users::pages::index))
+        .route("/users/{username}", get(users::pages::show));
+
+    // Whatever fails here, what was typed comes back.
+    let writing = Router::new()
+        .route("/posts", post(posts::writing::publish))
+        .route("/posts/preview", post(posts::writing::preview))
+        .route("/posts/{id}/edit", get(posts::writing::edit).post(posts::writing::save))
+        .route_layer(from_fn_with_state(app.clone(), posts::writing::give_back))
+        .layer(DefaultBodyLimit::max(limits::POST_BODY));
+
+    let acting = Router::new()
+        .route("/posts/new", get(posts::writing::new))
+        .route("/posts/{id}/delete", get(posts::pages::confirm_delete).post(posts::pages::delete))
+        .route(
+            "/posts/{id}/vote",
+            post(votes::pages::press).route_layer(from_fn(votes::pages::say_failed)),
+        )
+        .route("/signup", get(users::pages::sign_up_form).post(users::pages::sign_up))
+        .route("/login", get(users::pages::log_in_form).post(users::pages::log_in))
+        .route("/logout", post(users::pages::log_out))
+        .merge(writing)
+        .layer(map_response(page::not_stored));
+
+    let pages = reading
+        .merge(acting)
+        .fallback(error::no_such_page)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(from_fn_with_state(app.clone(), users::viewer::by_cookie))
+        .layer(users::sessions::layer(&app))
+        .layer(from_fn_with_state(app.clone(), flash::carry))
+        .layer(from_fn_with_state(app.clone(), csrf::same_origin_only))
+        .layer(from_fn_with_state(app.clone(), cookies::strict))
+        .layer(DefaultBodyLimit::max(limits::SMALL_BODY))
+        .layer(from_fn(headers::caching));
+
+    let files = Router::new()
+        .route("/static/{name}", get(assets::serve))
+        .route("/favicon.svg", get(assets::icon))
+        .route("/favicon.ico", get(assets::old_icon))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready));
+
+    pages
+        .merge(files)
+        .layer(from_fn(page::without_trailing_slash))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn_with_state(app.clone(), limits::run_to_the_end))
+        .layer(from_fn(limits::short_address))
+        .layer(from_fn_with_state(app.clone(), error::as_page))
+        // The quickest level: better ones cost more time than they save on the way.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(from_fn_with_state(app.clone(), headers::security))
+        .layer(from_fn(request_log::log))
+        .with_state(app)
+}

@@ -1,0 +1,95 @@
+//! Full-text search with bounded work.
+
+use sqlx::PgPool;
+
+use super::{BOUND, Found, Hit, Marks, Sort, Words, pieces};
+use crate::{
+    posts::{
+        Link, Listed, PostId, Score,
+        db::PER_PAGE,
+        ranking::{After, Hot},
+    },
+    users::Username,
+};
+
+/// Posts that have all the words, in the order asked for, from `after` on; one more than a page,
+/// where there is one. Where nothing has them, the titles that look most alike.
+///
+/// At most [`BOUND`] matches are ranked, the newest ones; newest-first goes on through all of
+/// them. A word that is nowhere costs one look into the index: the search table has no index by
+/// date that a planner could walk instead. The outer joins see no more than a page of rows.
+pub async fn find(
+    db: &PgPool,
+    words: &Words,
+    sort: Sort,
+    after: Option<After<Hot>>,
+) -> sqlx::Result<Found> {
+    let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
+    let rows = sqlx::query!(
+        r#"
+        with asked as materialized (
+            select search_query($1) as query
+        ), hits as materialized (
+            select s.post_id, s.created_at, s.document
+            from post_search s, asked
+            where s.document @@ asked.query
+                and ($2 <> 'new' or (extract(epoch from s.created_at)::float8, s.post_id) < ($3, $4))
+            order by s.created_at desc, s.post_id desc
+            limit $5::bigint + 1
+        ), ranked as (
+            select h.post_id, case $2
+                when 'new' then extract(epoch from h.created_at)::float8
+                when 'top' then r.score::float8
+                else ts_rank(h.document, asked.query)::float8 end as rank
+            from hits h join post_ranks r on r.post_id = h.post_id, asked
+        ), page as materialized (
+            (select post_id, rank, false as is_similar from ranked
+            where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $6)
+            union all
+            (select id, word_similarity($1, title)::float8, true from posts
+            where $1 <% title and $3 = 'infinity' and not exists (select from hits)
+            order by $1 <<-> title, id desc limit 10)
+        )
+        select r.post_id as "id: PostId", u.username as "author: Username", p.title,
+            p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot, r.created_at, p.edited_at,
+            page.rank as "rank!", page.is_similar as "is_similar!",
+            (select count(*) from hits) as "total!",
+            ts_headline('english', p.title, asked.query,
+                E'StartSel=\x02, StopSel=\x03, HighlightAll=true') as "marked_title!",
+            case when p.body = '' then '' else ts_headline('english', left(p.body, 4000), asked.query,
+                E'StartSel=\x02, StopSel=\x03, MaxWords=32, MinWords=16') end as "marked_text!"
+        from page
+        join post_ranks r on r.post_id = page.post_id
+        join posts p on p.id = page.post_id
+        join users u on u.id = p.author_id, asked
+        order by page.rank desc, page.post_id desc
+        "#,
+        words.as_str(),
+        sort.word(),
+        rank,
+        id,
+        BOUND,
+        PER_PAGE + 1,
+    )
+    .fetch_all(db)
+    .await?;
+
+    let total = rows.first().map_or(0, |row| row.total);
+    let is_similar = rows.first().is_some_and(|row| row.is_similar);
+    let hits = rows.into_iter().map(|row| Hit {
+        marks: Marks { title: pieces(&row.marked_title), text: pieces(&row.marked_text) },
+        rank: row.rank,
+        post: Listed {
+            id: row.id,
+            author: row.author,
+            title: row.title,
+            link: row.link,
+            excerpt: row.excerpt,
+            score: row.score,
+            hot: row.hot,
+            created_at: row.created_at,
+            edited_at: row.edited_at,
+        },
+    });
+    Ok(Found { hits: hits.collect(), total, is_similar })
+}

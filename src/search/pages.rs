@@ -1,0 +1,118 @@
+//! The search page.
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use super::{BOUND, BadWords, Found, Sort, Words, db};
+use crate::{
+    posts::{
+        Listed,
+        pages::{List, Older},
+        ranking::{After, Hot},
+    },
+    web::{Page, Result, Shell, error::wants_fragment, extract::Query, filters},
+};
+
+#[derive(Deserialize)]
+pub struct SearchQuery {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    sort: Sort,
+    after: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "search/index.html")]
+struct Results<'a> {
+    shell: Shell,
+    words: &'a str,
+    sort: Sort,
+    problem: Option<BadWords>,
+    /// None where nothing was asked for yet.
+    found: Option<Summary>,
+    list: List,
+    is_continued: bool,
+}
+
+struct Summary {
+    total: i64,
+    is_similar: bool,
+}
+
+impl Summary {
+    fn summary(&self, words: &str, sort: Sort, is_continued: bool) -> String {
+        if is_continued {
+            return format!("More results for “{words}”");
+        }
+        match (self.total, sort) {
+            (1, _) => format!("1 result for “{words}”"),
+            (total, _) if total <= BOUND => format!("{total} results for “{words}”"),
+            (_, Sort::New) => format!("More than {BOUND} results for “{words}”"),
+            (_, Sort::Relevance) => {
+                format!(
+                    "More than {BOUND} results for “{words}”, the best of the newest {BOUND} first"
+                )
+            }
+            (_, Sort::Top) => {
+                format!(
+                    "More than {BOUND} results for “{words}”, the most liked of the newest {BOUND} first"
+                )
+            }
+        }
+    }
+}
+
+pub async fn index(
+    shell: Shell,
+    State(db): State<PgPool>,
+    Query(query): Query<SearchQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let SearchQuery { q, sort, after } = query;
+    let is_continued = after.is_some();
+    let list = List { rows: Vec::new(), older: None };
+    let words = match Words::parse(&q) {
+        Ok(words) => words,
+        Err(problem) => {
+            let problem = Some(problem).filter(|_| !q.trim().is_empty());
+            let status =
+                problem.as_ref().map_or(StatusCode::OK, |_| StatusCode::UNPROCESSABLE_ENTITY);
+            let page = Results { shell, words: &q, sort, problem, found: None, list, is_continued };
+            return Ok((status, Page(page)).into_response());
+        }
+    };
+
+    // A cursor belongs to these words in this order.
+    let name = format!("search {} {}", sort.word(), words.as_str());
+    let after = After::<Hot>::decode(&name, after.as_deref())?;
+    let Found { hits, total, is_similar } = db::find(&db, &words, sort, after).await?;
+    let (mut posts, mut marks) = (Vec::new(), Vec::new());
+    for hit in hits {
+        // The cursor goes by what the results are ordered by.
+        posts.push(Listed { hot: hit.rank, ..hit.post });
+        marks.push(hit.marks);
+    }
+    let address = |cursor| {
+        let first = sort.href(words.as_str());
+        format!("{first}&after={cursor}")
+    };
+    let viewer = shell.viewer.as_ref();
+    let mut list = List::new::<Hot>(&db, viewer, posts, &name, address).await?;
+    for (row, marks) in list.rows.iter_mut().zip(marks) {
+        row.marks = Some(marks);
+    }
+    if wants_fragment(&headers) {
+        return Ok(Page(Older { shell, list }).into_response());
+    }
+    let found = Some(Summary { total, is_similar });
+    let words = words.as_str();
+    let page = Results { shell, words, sort, problem: None, found, list, is_continued };
+    Ok(Page(page).into_response())
+}

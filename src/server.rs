@@ -1,0 +1,105 @@
+//! The accept loop: deadlines for slow clients, a bound on connections, a bounded drain.
+//!
+//! `axum::serve` has no timer for headers and waits for ever at shutdown.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::task::TaskTracker;
+
+/// For a request's headers to arrive, and for an idle connection to ask again.
+const HEADERS: Duration = Duration::from_secs(15);
+/// For what runs at shutdown.
+pub const DRAIN: Duration = Duration::from_secs(10);
+const MAX_CONNECTIONS: usize = 4096;
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// Serves until `stop` resolves, then finishes what runs: connections and `running`, the requests
+/// whose clients may be gone, within ten seconds.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    running: TaskTracker,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = &mut stop => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(err) => {
+                // No file descriptor left, most likely: they come back when connections end.
+                tracing::warn!(%err, "cannot accept a connection");
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let connection = connections.watch(connection(stream, router.clone()));
+        tokio::spawn(async move {
+            if let Err(err) = connection.await {
+                tracing::debug!(%err, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+
+    drop(listener);
+    tracing::info!("stopping: finishing what runs");
+    running.close();
+    let drained = async {
+        connections.shutdown().await;
+        running.wait().await;
+    };
+    if timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("stopped before everything was finished");
+    }
+}
+
+fn connection(
+    stream: TcpStream,
+    router: Router,
+) -> hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+    // Answers are small and complete; waiting to fill a packet only delays them.
+    if let Err(err) = stream.set_nodelay(true) {
+        tracing::debug!(%err, "cannot set TCP_NODELAY");
+    }
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+}
+
+/// Resolves at SIGTERM or SIGINT.
+pub async fn signalled() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! People: who they are and how they prove it.
+
+pub mod db;
+pub mod pages;
+pub mod password;
+pub mod sessions;
+pub mod viewer;
+
+use time::OffsetDateTime;
+use unicode_normalization::UnicodeNormalization as _;
+
+pub use password::{NewPassword, Password, Passwords};
+pub use viewer::Viewer;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct UserId(pub i64);
+
+/// A person as everyone may see them.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub id: UserId,
+    pub username: Username,
+    pub post_count: i64,
+    pub created_at: OffsetDateTime,
+}
+
+/// 2 to 30 of `A-Z a-z 0-9 _ -`, unique without regard to case. ASCII only, so no name can pass for
+/// another by letters that look alike.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Username(String);
+
+/// Names that would speak for the site, or stand where an address of it does.
+const RESERVED: [&str; 34] = [
+    "about",
+    "abuse",
+    "admin",
+    "administrator",
+    "anonymous",
+    "api",
+    "deleted",
+    "everyone",
+    "guest",
+    "help",
+    "hostmaster",
+    "info",
+    "login",
+    "logout",
+    "mod",
+    "moderator",
+    "moderators",
+    "new",
+    "nobody",
+    "noreply",
+    "null",
+    "official",
+    "postmaster",
+    "root",
+    "search",
+    "security",
+    "settings",
+    "signup",
+    "social-post",
+    "staff",
+    "static",
+    "support",
+    "webmaster",
+    "www",
+];
+
+impl Username {
+    pub fn parse(text: &str) -> Result<Username, BadUsername> {
+        let text = text.trim_matches(' ');
+        let fits =
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        match text.len() {
+            0 => Err(BadUsername::Empty),
+            2..=30 if fits => Ok(Username(text.to_owned())),
+            _ => Err(BadUsername::Form),
+        }
+    }
+
+    /// For people who sign up by themselves: without the names that would speak for the site.
+    pub fn parse_unreserved(text: &str) -> Result<Username, BadUsername> {
+        let username = Username::parse(text)?;
+        let lower = username.0.to_ascii_lowercase();
+        if RESERVED.contains(&lower.as_str()) { Err(BadUsername::Reserved) } else { Ok(username) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands in the disc beside a name.
+    pub fn initial(&self) -> char {
+        self.0.chars().next().unwrap_or('?')
+    }
+}
+
+impl std::fmt::Display for Username {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadUsername {
+    #[error("Choose a user name.")]
+    Empty,
+    #[error("A user name has 2 to 30 characters: letters a to z, digits, - and _.")]
+    Form,
+    #[error("This name is reserved. Choose another.")]
+    Reserved,
+}
+
+/// One e-mail address, as written and in its one canonical form.
+///
+/// Canonical: without space around, NFC, the domain as IDNA writes it (`xn--…`, lower case), the
+/// local part in lower case. The same mailbox is found however its owner's keyboard spells it, and
+/// two people are never taken for one: no letter is folded into another script's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Email {
+    address: String,
+    canonical: String,
+}
+
+impl Email {
+    pub fn parse(text: &str) -> Result<Email, BadEmail> {
+        let address: String = text.trim_matches(' ').nfc().collect();
+        if address.is_empty() {
+            return Err(BadEmail::Empty);
+        }
+        let (local, domain) = address.rsplit_once('@').ok_or(BadEmail::Form)?;
+        let has_odd = |text: &str| {
+            text.chars().any(|c| {
+                c.is_control()
+                    || c.is_whitespace()
+                    || "()<>[]:;,\\\"@".contains(c)
+                    || !c.is_alphanumeric() && !c.is_ascii()
+            })
+        };
+        let dots_fit =
+            |text: &str| !text.is_empty() && text.split('.').all(|part| !part.is_empty());
+        if has_odd(local) || has_odd(domain) || !dots_fit(local) || !dots_fit(domain) {
+            return Err(BadEmail::Form);
+        }
+        if local.len() > 64 || address.len() > 254 {
+            return Err(BadEmail::TooLong);
+        }
+        let Ok(url::Host::Domain(host)) = url::Host::parse(domain) else {
+            return Err(BadEmail::Form);
+        };
+        if !host.contains('.') && host != "localhost" {
+            return Err(BadEmail::Form);
+        }
+        // Lower case may take a text out of NFC, so it is brought back.
+        let local: String = local.chars().flat_map(char::to_lowercase).nfc().collect();
+        Ok(Email { canonical: format!("{local}@{host}"), address })
+    }
+
+    pub fn as_written(&self) -> &str {
+        &self.address
+    }
+
+    pub fn canonical(&self) -> &str {
+        &self.canonical
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadEmail {
+    #[error("Give your e-mail address.")]
+    Empty,
+    #[error("This is not an e-mail address such as ada@example.org.")]
+    Form,
+    #[error("This e-mail address is too long.")]
+    TooLong,
+}
+
+/// What a person types to say who they are: a user name, or an e-mail address.
+#[derive(Debug, Clone)]
+pub enum Login {
+    Name(Username),
+    Email(Email),
+}
+
+impl Login {
+    /// `None` for what can be neither; nobody has that login.
+    pub fn parse(text: &str) -> Option<Login> {
+        match text.contains('@') {
+            true => Email::parse(text).ok().map(Login::Email),
+            false => Username::parse(text).ok().map(Login::Name),
+        }
+    }
+}
+
+/// Whom a new account would meet: each is an error under its own field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Taken {
+    #[error("This user name is taken. Choose another.")]
+    Username,
+    #[error("There is an account with this e-mail address already.")]
+    Email,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_username_is_plain_ascii() {
+        for good in ["ab", "Ada_L", "a-b", &"x".repeat(30)] {
+            assert!(Username::parse_unreserved(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["a", &"x".repeat(31), "аdmin", "a b", "a..", "admin\u{200B}", "Admin", "a\0b", ""]
+        {
+            assert!(Username::parse_unreserved(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_mailbox_has_one_canonical_form_and_lookalikes_another() {
+        let canonical = |text: &str| Email::parse(text).unwrap().canonical;
+        assert_eq!(canonical(" Mike@X.org "), "mike@x.org");
+        assert_eq!(canonical("e\u{301}@x.org"), canonical("é@x.org"));
+        assert_eq!(canonical("a@bücher.example"), "a@xn--bcher-kva.example");
+        assert_ne!(canonical("mıke@x.org"), "mike@x.org");
+        for bad in [
+            "",
+            "a",
+            "a@",
+            "@b.c",
+            "a@b@c.d",
+            "a b@c.d",
+            "a@b",
+            "a\r\nBcc:x@c.d",
+            "a\0@c.d",
+            "a@c..d",
+            "a@[1.2.3.4]",
+        ] {
+            assert!(Email::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_form_is_its_own(text in "\\PC{1,12}@[a-zéß]{1,8}\\.[a-z]{2,3}") {
+            if let Ok(email) = Email::parse(&text) {
+                let again = Email::parse(email.canonical()).unwrap();
+                prop_assert_eq!(again.canonical(), email.canonical());
+            }
+        }
+    }
+}

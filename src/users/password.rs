@@ -1,0 +1,194 @@
+//! Passwords: what makes a good one, and how it is kept.
+//!
+//! A hash is meant to be slow and to take memory, so hashing runs on a few threads of its own and
+//! a queue that says "busy" rather than growing.
+
+use std::{sync::Arc, time::Duration};
+
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::{Email, Username};
+use crate::web::{Error, Result};
+
+/// OWASP's Argon2id parameters: memory in KiB, passes, lanes.
+const MEMORY: u32 = 19_456;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+
+/// How long a log-in waits for its turn before it is told that the site is busy.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A password as it is hashed: in NFC, so that every keyboard spells it the same. Nothing is
+/// trimmed or cut off.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    pub const MAX: usize = 128;
+
+    /// `None` for what nobody can have as a password.
+    pub fn parse(text: &str) -> Option<Password> {
+        let text: String = text.nfc().collect();
+        let fits = !text.contains('\0') && (1..=Password::MAX).contains(&text.chars().count());
+        fits.then_some(Password(text))
+    }
+}
+
+/// A password somebody chooses now: 10 to 128 characters that are not easily guessed.
+#[derive(Clone)]
+pub struct NewPassword(Password);
+
+impl NewPassword {
+    pub const MIN: usize = 10;
+
+    /// `context` is what an attacker would try first: the site's name, the person's name and address.
+    pub fn parse(text: &str, context: &[&str]) -> Result<NewPassword, BadPassword> {
+        let text: String = text.nfc().collect();
+        if text.contains('\0') {
+            return Err(BadPassword::Control);
+        }
+        match text.chars().count() {
+            0 => return Err(BadPassword::Empty),
+            1..NewPassword::MIN => return Err(BadPassword::TooShort),
+            NewPassword::MIN..=Password::MAX => {}
+            _ => return Err(BadPassword::TooLong),
+        }
+        if zxcvbn::zxcvbn(&text, context).score() < zxcvbn::Score::Two {
+            return Err(BadPassword::Guessable);
+        }
+        Ok(NewPassword(Password(text)))
+    }
+}
+
+/// The words that a guesser would try first for this person on this site.
+pub fn context<'a>(
+    site: &'a str,
+    username: Option<&'a Username>,
+    email: Option<&'a Email>,
+) -> Vec<&'a str> {
+    let mut words = vec![site, "socialpost", "social post"];
+    words.extend(username.map(Username::as_str));
+    words.extend(site.split(' '));
+    if let Some(email) = email {
+        words.push(email.as_written());
+        words.extend(email.as_written().split(['@', '.', '+', '-', '_']));
+    }
+    words
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPassword {
+    #[error("Choose a password.")]
+    Empty,
+    #[error(
+        "Use at least {} characters. A few words in a row make a good password.",
+        NewPassword::MIN
+    )]
+    TooShort,
+    #[error("Use at most {} characters.", Password::MAX)]
+    TooLong,
+    #[error("This password is easily guessed. Add a word or two that nobody would expect.")]
+    Guessable,
+    #[error("The password has a character that cannot be stored.")]
+    Control,
+}
+
+/// Hashes and verifies, a few at a time.
+#[derive(Clone)]
+pub struct Passwords {
+    permits: Arc<Semaphore>,
+    /// The hash of nobody's password, made with today's parameters, so that an unknown user costs
+    /// the same time as a known one.
+    nobody: Arc<str>,
+}
+
+impl Passwords {
+    pub fn new() -> anyhow::Result<Passwords> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let nobody = hash(&Password(uuid::Uuid::now_v7().to_string()))?;
+        Ok(Passwords { permits: Arc::new(Semaphore::new(cores)), nobody: nobody.into() })
+    }
+
+    /// A PHC string, `$argon2id$v=19$m=19456,t=2,p=1$…`.
+    pub async fn hash(&self, password: NewPassword) -> Result<String> {
+        self.work(move || hash(&password.0)).await?.map_err(Error::internal)
+    }
+
+    /// Whether the password fits the hash. Without a hash it takes the same time and does not fit.
+    pub async fn verify(&self, password: Option<Password>, hash: Option<String>) -> Result<bool> {
+        let nobody = self.nobody.clone();
+        self.work(move || {
+            let is_known = hash.is_some() && password.is_some();
+            let hash = hash.as_deref().unwrap_or(&nobody);
+            let password = password.unwrap_or(Password(String::new()));
+            let fits = PasswordHash::new(hash)
+                .is_ok_and(|hash| hasher().verify_password(password.0.as_bytes(), &hash).is_ok());
+            is_known && fits
+        })
+        .await
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let turn = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = turn else { return Err(Error::Busy) };
+        tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(permit);
+            done
+        })
+        .await
+        .map_err(Error::internal)
+    }
+}
+
+fn hasher() -> Argon2<'static> {
+    let params = Params::new(MEMORY, PASSES, LANES, None).unwrap_or_default();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+fn hash(password: &Password) -> Result<String, argon2::password_hash::Error> {
+    Ok(hasher().hash_password(password.0.as_bytes())?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guessable_password_is_refused_with_the_reason() {
+        let of = |text: &str| NewPassword::parse(text, &["social post", "mirabelle"]).err();
+        assert_eq!(of("short"), Some(BadPassword::TooShort));
+        assert_eq!(of("passwordpassword"), Some(BadPassword::Guessable));
+        assert_eq!(of("mirabelle123"), Some(BadPassword::Guessable));
+        assert_eq!(of("socialpost12345"), Some(BadPassword::Guessable));
+        assert_eq!(of("abcdefghi\0jklmnop"), Some(BadPassword::Control));
+        assert_eq!(of(&"violet kettle 9 ".repeat(8)), None);
+        assert_eq!(of(&"x".repeat(129)), Some(BadPassword::TooLong));
+        assert_eq!(of("violet kettle 9 harbour"), None);
+    }
+
+    #[tokio::test]
+    async fn every_character_counts_and_spelling_does_not() {
+        let passwords = Passwords::new().unwrap();
+        let long = format!("{}violet kettle", "é".repeat(115));
+        let hash = passwords.hash(NewPassword::parse(&long, &[]).unwrap()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+
+        let fits = async |text: &str| {
+            passwords.verify(Password::parse(text), Some(hash.clone())).await.unwrap()
+        };
+        assert!(fits(&long).await);
+        assert!(fits(&long.nfd().collect::<String>()).await);
+        assert!(!fits(&long.replace("kettle", "kettlf")).await);
+        assert!(!fits(&long.to_uppercase()).await);
+        assert!(!passwords.verify(Password::parse(&long), None).await.unwrap());
+    }
+}

@@ -1,0 +1,73 @@
+//! Who is asking. Pages believe the session cookie and nothing else.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts, Request, State},
+    http::request::Parts,
+    middleware::Next,
+    response::Response,
+};
+use tower_sessions::Session;
+
+use super::{UserId, Username, db, sessions};
+use crate::{routes::App, web::Error};
+
+#[derive(Debug, Clone)]
+pub struct Viewer {
+    pub id: UserId,
+    pub username: Username,
+}
+
+/// The database could not say who it is: not the same as nobody.
+#[derive(Clone)]
+struct Unknown(Arc<str>);
+
+/// `viewer: Viewer` in a handler means somebody must be logged in.
+impl<S: Sync> FromRequestParts<S> for Viewer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Viewer, Error> {
+        if let Some(Unknown(cause)) = parts.extensions.get() {
+            return Err(Error::Unavailable(cause.to_string().into()));
+        }
+        parts.extensions.get::<Viewer>().cloned().ok_or(Error::LogInFirst)
+    }
+}
+
+/// `viewer: Option<Viewer>` means anybody may ask.
+impl<S: Sync> OptionalFromRequestParts<S> for Viewer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Viewer>, Infallible> {
+        Ok(parts.extensions.get::<Viewer>().cloned())
+    }
+}
+
+/// Finds out who asks: no query without a cookie, one with it. The answer carries the viewer too,
+/// for the layers further out.
+pub async fn by_cookie(
+    State(app): State<App>,
+    session: Session,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let mut viewer = None;
+    if let Some(id) = session.id() {
+        match db::viewer(&app.db, &sessions::key(id), &app.site).await {
+            Ok(found) => viewer = found,
+            Err(err) => {
+                tracing::warn!(%err, "cannot tell who is asking");
+                request.extensions_mut().insert(Unknown(err.to_string().into()));
+            }
+        }
+    }
+    if let Some(viewer) = &viewer {
+        request.extensions_mut().insert(viewer.clone());
+    }
+    let mut response = next.run(request).await;
+    if let Some(viewer) = viewer {
+        response.extensions_mut().insert(viewer);
+    }
+    response
+}

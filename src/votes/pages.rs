@@ -1,0 +1,92 @@
+//! The vote button.
+
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use super::{Ballot, db};
+use crate::{
+    config::Site,
+    posts::{
+        PostId, Score,
+        pages::{address, anchor},
+    },
+    users::Viewer,
+    web::{
+        Error, Page, Result, Shell,
+        error::{is_bare_failure, wants_fragment},
+        extract::{Form, Path},
+        page::{came_from, see_other},
+    },
+};
+
+#[derive(Template)]
+#[template(path = "votes/_vote.html")]
+struct Control {
+    shell: Shell,
+    id: PostId,
+    title: String,
+    score: Score,
+    voted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pressed {
+    value: String,
+}
+
+/// With htmx the control comes back with the new score; without it, the reader comes back to the
+/// post on the page they were on.
+pub async fn press(
+    viewer: Viewer,
+    shell: Shell,
+    State(db): State<PgPool>,
+    Path(id): Path<PostId>,
+    headers: HeaderMap,
+    Form(Pressed { value }): Form<Pressed>,
+) -> Result<Response> {
+    let ballot = Ballot::parse(&value).ok_or(Error::Invalid("A vote is 1 or 0.".into()))?;
+    let outcome = db::set(&db, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
+    if wants_fragment(&headers) {
+        let db::Outcome { title, score } = outcome;
+        let voted = ballot == Ballot::Cast;
+        return Ok(Page(Control { shell, id, title, score, voted }).into_response());
+    }
+    Ok(see_other(&place(&headers, &shell.site, id)))
+}
+
+fn place(headers: &HeaderMap, site: &Site, id: PostId) -> String {
+    let page = came_from(headers, site).unwrap_or_else(|| address(id));
+    format!("{page}{}", anchor(&id))
+}
+
+#[derive(Template)]
+#[template(path = "votes/_failed.html")]
+struct Failed;
+
+/// With htmx, a vote that could not be saved says so beside its button, which stays as it was.
+pub async fn say_failed(request: Request, next: Next) -> Response {
+    let is_fragment = wants_fragment(request.headers());
+    let id = request.uri().path().split('/').nth(2).map(str::to_owned).unwrap_or_default();
+    let mut response = next.run(request).await;
+    let is_for_log_in = response.status() == StatusCode::UNAUTHORIZED;
+    if !is_fragment || is_for_log_in || !is_bare_failure(&response) {
+        return response;
+    }
+    let Ok(target) = HeaderValue::from_str(&format!("#vote-{id}")) else { return response };
+    let page = (response.status(), Page(Failed)).into_response();
+    let (head, body) = page.into_parts();
+    response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
+    response.headers_mut().extend(head.headers);
+    response.headers_mut().insert("hx-retarget", target);
+    response.headers_mut().insert("hx-reswap", HeaderValue::from_static("beforeend"));
+    *response.body_mut() = body;
+    response
+}

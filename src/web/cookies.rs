@@ -1,0 +1,62 @@
+//! Cookies, read strictly and written whole.
+//!
+//! The cookie crate beneath the session library percent-decodes names and trims Unicode space, so
+//! `%5F_Host-sid` would pass for `__Host-sid`: a cookie that a neighbouring host may set would
+//! stand in for one it may not. [`strict`] lets only exact names through.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
+use tower_sessions::session::Id;
+
+use crate::{config::Site, routes::App};
+
+/// Leaves of all cookies only ours, each at most once; a name that comes twice counts as absent.
+/// A session's value that cannot be one is dropped as well.
+pub async fn strict(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let kept: Vec<String> = ["sid", "flash"]
+        .iter()
+        .filter_map(|name| {
+            let name = app.site.cookie_name(name);
+            let value = read(request.headers(), &name)?;
+            let can_be = !name.ends_with("sid") || value.parse::<Id>().is_ok();
+            can_be.then(|| format!("{name}={value}"))
+        })
+        .collect();
+    let headers = request.headers_mut();
+    headers.remove(header::COOKIE);
+    if let Ok(cookies) = HeaderValue::from_str(&kept.join("; "))
+        && !kept.is_empty()
+    {
+        headers.insert(header::COOKIE, cookies);
+    }
+    next.run(request).await
+}
+
+/// The value of the one cookie with exactly this name.
+pub fn read<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'))
+        .filter_map(|pair| {
+            let pair = pair.strip_prefix(b" ").unwrap_or(pair);
+            let (found, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+            (found == name.as_bytes()).then_some(&value[1..])
+        });
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    std::str::from_utf8(value).ok()
+}
+
+/// A `Set-Cookie` with every attribute it needs; `max_age` in seconds, 0 to clear it.
+pub fn build(site: &Site, name: &str, value: &str, max_age: i64) -> String {
+    let secure = if site.base_url.is_secure() { "; Secure" } else { "" };
+    let name = site.cookie_name(name);
+    format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}")
+}

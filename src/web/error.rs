@@ -1,0 +1,255 @@
+//! What can go wrong, once, for every face.
+//!
+//! Handlers return [`Error`] and do not care who is asking: [`as_page`], the last layer, turns it
+//! into a page for people or a message for htmx.
+
+use std::{borrow::Cow, sync::Arc};
+
+use askama::Template;
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::{
+    page::{self, Shell},
+    request_log::RequestId,
+};
+use crate::{routes::App, users::Viewer};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request itself is broken: bytes that are not UTF-8, a damaged cursor, a doubled field.
+    #[error("{0}")]
+    BadRequest(Cow<'static, str>),
+    #[error("Log in first.")]
+    LogInFirst,
+    #[error("{0}")]
+    Forbidden(Cow<'static, str>),
+    #[error("There is nothing at this address.")]
+    NotFound,
+    #[error("That is more than this page takes.")]
+    TooLarge,
+    #[error("This address takes a plain web form (application/x-www-form-urlencoded, UTF-8).")]
+    UnsupportedType,
+    /// What the caller sent breaks a rule. Safe to show: it only repeats their own input.
+    #[error("{0}")]
+    Invalid(Cow<'static, str>),
+    /// More work is waiting than the server can do soon.
+    #[error("The site is very busy just now. Try again in a moment.")]
+    Busy,
+    /// The database is away or too slow. The cause is logged and never shown.
+    #[error("The site cannot reach its database just now. Try again in a moment.")]
+    Unavailable(#[source] Cause),
+    /// Our fault. The cause is logged and never shown.
+    #[error("Something went wrong on our side.")]
+    Internal(#[source] Cause),
+}
+
+impl Error {
+    pub fn internal(cause: impl Into<Cause>) -> Error {
+        Error::Internal(cause.into())
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Error::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Error::LogInFirst => StatusCode::UNAUTHORIZED,
+            Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::NotFound => StatusCode::NOT_FOUND,
+            Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::UnsupportedType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Busy | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(err: sqlx::Error) -> Error {
+        match &err {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Error::Unavailable(err.into()),
+            sqlx::Error::Database(cause) => match cause.code().as_deref() {
+                // Text with U+0000 that no type of ours has caught: the caller's, not ours.
+                Some("22021") => {
+                    Error::Invalid("The text has a character that cannot be stored.".into())
+                }
+                Some(code) if means_away(code) => Error::Unavailable(err.into()),
+                _ => Error::Internal(err.into()),
+            },
+            _ => Error::Internal(err.into()),
+        }
+    }
+}
+
+/// SQLSTATE codes of a database that cannot serve now but will (PostgreSQL, appendix A):
+/// connection failures, conflicts that outlived their retries, no resources, full disk, time-outs,
+/// shutdown and recovery, a standby.
+fn means_away(code: &str) -> bool {
+    matches!(code.get(..2), Some("08" | "40" | "53" | "57" | "58"))
+        || matches!(code, "55P03" | "25006")
+}
+
+/// Sets the status and carries the error along; [`as_page`] writes the body.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        match &self {
+            Error::Internal(cause) => tracing::error!(%cause, "request failed"),
+            Error::Unavailable(cause) => tracing::warn!(%cause, "database unavailable"),
+            _ => {}
+        }
+        let mut response = self.status().into_response();
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    shell: Shell,
+    heading: &'a str,
+    message: &'a str,
+    /// Given with our own faults, so that the operator can find the cause in the log.
+    reference: Option<String>,
+    offers_log_in: bool,
+    /// Where the log-in form leads.
+    next: String,
+}
+
+#[derive(Template)]
+#[template(path = "_error.html")]
+struct ErrorPart<'a> {
+    message: &'a str,
+}
+
+/// The outermost layer of the pages: every bare failure becomes something a person can read.
+///
+/// With htmx the message goes to the page's message area and the page stays as it is; who must log
+/// in first is led to the log-in page.
+pub async fn as_page(State(app): State<App>, request: Request, next: Next) -> Response {
+    let is_fragment = wants_fragment(request.headers());
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let came_from = page::came_from(request.headers(), &app.site).unwrap_or_else(|| "/".to_owned());
+    let mut shell = Shell::bare(&app.site, request.uri());
+    let reference = request.extensions().get::<RequestId>().cloned();
+
+    let mut response = next.run(request).await;
+    if !is_bare_failure(&response) {
+        return response;
+    }
+    shell.viewer = response.extensions().get::<Viewer>().cloned();
+    let status = response.status();
+    let message = describe(&response);
+    if is_fragment {
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            if let Ok(login) = HeaderValue::from_str(&page::login_url(&came_from)) {
+                headers.insert("hx-redirect", login);
+            }
+        }
+        headers.insert("hx-retarget", HeaderValue::from_static("#flash"));
+        headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
+        return with_html(response, ErrorPart { message: &message }.render());
+    }
+    if status == StatusCode::UNAUTHORIZED && only_reads {
+        return page::see_other(&page::login_url(&shell.here));
+    }
+    let page = ErrorPage {
+        shell,
+        heading: heading(status),
+        message: &message,
+        reference: (status == StatusCode::INTERNAL_SERVER_ERROR)
+            .then(|| reference.map(|id| id.to_string()))
+            .flatten(),
+        offers_log_in: status == StatusCode::UNAUTHORIZED,
+        next: came_from,
+    };
+    with_html(response, page.render())
+}
+
+pub async fn no_such_page() -> Error {
+    Error::NotFound
+}
+
+/// axum adds the `Allow` header.
+pub async fn no_such_method() -> StatusCode {
+    StatusCode::METHOD_NOT_ALLOWED
+}
+
+/// A handler panicked: one 500, and the site lives on.
+pub fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
+    let words = cause.downcast_ref::<String>().map(String::as_str);
+    let words = words.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    Error::internal(format!("panic: {words}")).into_response()
+}
+
+/// Whether htmx asks for a part of a page; it says `full` where it wants the whole one.
+pub fn wants_fragment(headers: &HeaderMap) -> bool {
+    headers.get("hx-request-type").is_some_and(|kind| kind == "partial")
+}
+
+/// A failure nobody has written a page for yet: one of ours, or one of axum's or tower's.
+pub fn is_bare_failure(response: &Response) -> bool {
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    let is_page = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    failed && !is_page
+}
+
+/// The sentence for a failure, in words for the person who meets it.
+pub fn describe(response: &Response) -> Cow<'static, str> {
+    match response.extensions().get::<Arc<Error>>() {
+        Some(error) => error.to_string().into(),
+        None => match response.status() {
+            StatusCode::METHOD_NOT_ALLOWED => "This address cannot be used that way.".into(),
+            StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge.to_string().into(),
+            status => status.canonical_reason().unwrap_or("Something went wrong.").into(),
+        },
+    }
+}
+
+fn heading(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::BAD_REQUEST => "This request makes no sense.",
+        StatusCode::UNAUTHORIZED => "Log in to go on.",
+        StatusCode::FORBIDDEN => "This is not yours to do.",
+        StatusCode::NOT_FOUND => "This page is not here.",
+        StatusCode::METHOD_NOT_ALLOWED => "That is not how this works.",
+        StatusCode::PAYLOAD_TOO_LARGE => "That is too much.",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "That is not a form of this site.",
+        StatusCode::UNPROCESSABLE_ENTITY => "That does not fit.",
+        StatusCode::TOO_MANY_REQUESTS => "Too many tries.",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => "Back in a moment.",
+        _ => "Something went wrong on our side.",
+    }
+}
+
+/// Keeps the other headers: `Allow`, `Retry-After` and the like still mean what they meant.
+fn with_html(mut response: Response, html: askama::Result<String>) -> Response {
+    let html = html.unwrap_or_else(|err| {
+        tracing::error!(%err, "the error page itself failed");
+        "Something went wrong.".to_owned()
+    });
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    *response.body_mut() = html.into();
+    response
+}

@@ -1,0 +1,146 @@
+//! axum's extractors, strict about bytes and failing with our [`Error`].
+//!
+//! axum's own turn bytes that are not UTF-8 into U+FFFD, take a doubled field's last value, and
+//! answer with serde's words.
+
+#![allow(clippy::disallowed_types, reason = "this is where they are wrapped")]
+
+use std::{borrow::Cow, collections::HashSet};
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request, rejection::PathRejection},
+    http::{HeaderMap, header, request::Parts},
+};
+use percent_encoding::percent_decode;
+use serde::de::{DeserializeOwned, value::MapDeserializer};
+
+use super::Error;
+
+/// More than any form of ours has.
+const MAX_FIELDS: usize = 64;
+
+/// The fields of a web form, each at most once. A field the form does not have is refused by the
+/// type (`deny_unknown_fields`) as a 422.
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Form<T>, Error> {
+        if !is_form(request.headers()) {
+            return Err(Error::UnsupportedType);
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|err| {
+            if err.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+                Error::TooLarge
+            } else {
+                Error::BadRequest("The form did not arrive whole.".into())
+            }
+        })?;
+        let fields = pairs(&body)?;
+        if fields.len() > MAX_FIELDS {
+            return Err(Error::Invalid("The form has too many fields.".into()));
+        }
+        T::deserialize(MapDeserializer::<_, Silent>::new(fields.into_iter())).map(Form).map_err(
+            |Silent| Error::Invalid("The form has a field that does not belong to it.".into()),
+        )
+    }
+}
+
+/// The parameters behind the `?`. Unknown ones are ignored: other sites add theirs to links.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query<T>, Error> {
+        let fields = pairs(parts.uri.query().unwrap_or_default().as_bytes())?;
+        if fields.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
+            return Err(Error::Invalid(
+                "The address has a character that cannot be stored.".into(),
+            ));
+        }
+        T::deserialize(MapDeserializer::<_, Silent>::new(fields.into_iter())).map(Query).map_err(
+            |Silent| Error::BadRequest("The address has a value that makes no sense.".into()),
+        )
+    }
+}
+
+/// A part of the path. What does not parse names nothing: 404.
+#[derive(FromRequestParts)]
+#[from_request(via(axum::extract::Path), rejection(Error))]
+pub struct Path<T>(pub T);
+
+impl From<PathRejection> for Error {
+    fn from(rejection: PathRejection) -> Error {
+        use axum::extract::path::ErrorKind;
+        match rejection {
+            PathRejection::FailedToDeserializePathParams(err)
+                if matches!(err.kind(), ErrorKind::InvalidUtf8InPathParam { .. }) =>
+            {
+                Error::BadRequest("The address is not valid UTF-8.".into())
+            }
+            _ => Error::NotFound,
+        }
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = kind.split(';').map(str::trim);
+    let is_form = parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let is_utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    is_form && is_utf8 && !headers.contains_key(header::CONTENT_ENCODING)
+}
+
+/// Name and value pairs as the URL standard reads them (a `%` without two digits stands for
+/// itself), but refusing what is not UTF-8 and names that come twice.
+fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, Error> {
+    let mut names = HashSet::new();
+    let mut pairs = Vec::new();
+    for pair in bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        let (name, value) = (decode(&pair[..at])?, decode(pair.get(at + 1..).unwrap_or_default())?);
+        if !names.insert(name.clone()) {
+            return Err(Error::BadRequest("A field came twice.".into()));
+        }
+        pairs.push((name, value));
+    }
+    Ok(pairs)
+}
+
+fn decode(bytes: &[u8]) -> Result<String, Error> {
+    let spaced: Vec<u8> =
+        bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    let decoded: Cow<[u8]> = percent_decode(&spaced).into();
+    String::from_utf8(decoded.into_owned())
+        .map_err(|_| Error::BadRequest("The text is not valid UTF-8.".into()))
+}
+
+/// serde's message names our types, so nobody gets to see it.
+#[derive(Debug)]
+struct Silent;
+
+impl std::fmt::Display for Silent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the fields do not fit")
+    }
+}
+
+impl std::error::Error for Silent {}
+
+impl serde::de::Error for Silent {
+    fn custom<T: std::fmt::Display>(_: T) -> Silent {
+        Silent
+    }
+}

@@ -1,0 +1,76 @@
+//! One sentence for the next page, after a form has done its work and redirected.
+//!
+//! It travels in a cookie that holds one known word, so it needs no session and nobody can put
+//! words into the site's mouth.
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, header},
+    middleware::Next,
+    response::Response,
+};
+
+use super::{cookies, error::wants_fragment};
+use crate::routes::App;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flash {
+    Welcome,
+    LoggedIn,
+    Published,
+    Edited,
+    Deleted,
+}
+
+const ALL: [(Flash, &str, &str); 5] = [
+    (Flash::Welcome, "welcome", "Welcome! Your account is ready."),
+    (Flash::LoggedIn, "logged-in", "You are logged in."),
+    (Flash::Published, "published", "Your post is live."),
+    (Flash::Edited, "edited", "Your changes are saved."),
+    (Flash::Deleted, "deleted", "Your post is deleted."),
+];
+
+impl Flash {
+    pub fn message(self) -> &'static str {
+        ALL.iter().find(|(flash, ..)| *flash == self).map_or("", |(_, _, message)| message)
+    }
+
+    fn word(self) -> &'static str {
+        ALL.iter().find(|(flash, ..)| *flash == self).map_or("", |(_, word, _)| word)
+    }
+
+    fn parse(word: &str) -> Option<Flash> {
+        ALL.iter().find(|(_, known, _)| *known == word).map(|(flash, ..)| *flash)
+    }
+
+    /// Has the next page say it.
+    pub fn on(self, mut response: Response) -> Response {
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Reads the sentence for this page, drops it once a whole page has shown it, and sets the one
+/// that a handler left for the next.
+pub async fn carry(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let name = app.site.cookie_name("flash");
+    let waiting = waiting(request.headers(), &name);
+    let shows = request.method() == Method::GET && !wants_fragment(request.headers());
+    if let (Some(flash), true) = (waiting, shows) {
+        request.extensions_mut().insert(flash);
+    }
+    let mut response = next.run(request).await;
+    let cookie = match response.extensions().get::<Flash>() {
+        Some(flash) => Some(cookies::build(&app.site, "flash", flash.word(), 60)),
+        None => (waiting.is_some() && shows && response.status().is_success())
+            .then(|| cookies::build(&app.site, "flash", "", 0)),
+    };
+    if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn waiting(headers: &HeaderMap, name: &str) -> Option<Flash> {
+    Flash::parse(cookies::read(headers, name)?)
+}

@@ -1,0 +1,18 @@
+//! What the features share. Knows HTTP, and of the site only who is looking at it.
+
+pub mod assets;
+pub mod cookies;
+pub mod csrf;
+pub mod cursor;
+pub mod error;
+pub mod extract;
+pub mod filters;
+pub mod flash;
+pub mod headers;
+pub mod health;
+pub mod limits;
+pub mod page;
+pub mod request_log;
+
+pub use error::{Error, Result};
+pub use page::{Page, Shell};

@@ -1,0 +1,132 @@
+//! Pages on their way out, and what all of them show around their content.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::{FromRef, FromRequestParts, Request},
+    http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
+    middleware::Next,
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Error, flash::Flash};
+use crate::{config::Site, users::Viewer};
+
+/// A view struct on its way out as `text/html`.
+pub struct Page<T>(pub T);
+
+impl<T: Template> IntoResponse for Page<T> {
+    fn into_response(self) -> Response {
+        match self.0.render() {
+            Ok(html) => Html(html).into_response(),
+            Err(err) => Error::internal(err).into_response(),
+        }
+    }
+}
+
+/// What the layout shows around every page.
+#[derive(Clone)]
+pub struct Shell {
+    pub site: Arc<Site>,
+    pub viewer: Option<Viewer>,
+    pub flash: Option<Flash>,
+    /// Path and query of this page: where a log-in leads back to.
+    pub here: String,
+}
+
+impl Shell {
+    /// The shell of a page about which nothing is known but its address.
+    pub fn bare(site: &Arc<Site>, uri: &Uri) -> Shell {
+        let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
+        Shell { site: site.clone(), viewer: None, flash: None, here }
+    }
+
+    /// The address that leads through the log-in page and back to `anchor` on this page.
+    pub fn log_in_url(&self, anchor: &str) -> String {
+        login_url(&format!("{}{anchor}", self.here))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Shell
+where
+    Arc<Site>: FromRef<S>,
+{
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Shell, Self::Rejection> {
+        let mut shell = Shell::bare(&Arc::from_ref(state), &parts.uri);
+        shell.viewer = parts.extensions.get().cloned();
+        shell.flash = parts.extensions.get().copied();
+        Ok(shell)
+    }
+}
+
+/// A place on this site to go on to: an absolute path of at most 512 bytes.
+///
+/// Nothing in it can lead a browser to another site: no second slash or backslash at the start, no
+/// control character (browsers drop tabs and line ends from addresses), ASCII only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPath(String);
+
+impl LocalPath {
+    pub fn parse(text: &str) -> Option<LocalPath> {
+        let rest = text.strip_prefix('/')?;
+        let is_local = !rest.starts_with(['/', '\\']);
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        (is_local && is_plain && text.len() <= 512).then(|| LocalPath(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// 303: the answer to a form that did what it should.
+pub fn see_other(path: &str) -> Response {
+    Redirect::to(path).into_response()
+}
+
+/// `/login` with the way back.
+pub fn login_url(next: &str) -> String {
+    const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
+    match next {
+        "/" | "/login" | "/signup" => "/login".to_owned(),
+        next => format!("/login?next={}", utf8_percent_encode(next, UNSAFE)),
+    }
+}
+
+/// The page of this site on which the visitor acted: htmx says it itself, a form's `Referer` does.
+pub fn came_from(headers: &HeaderMap, site: &Site) -> Option<String> {
+    let url = headers.get("hx-current-url").or_else(|| headers.get(header::REFERER))?;
+    let url = url::Url::parse(url.to_str().ok()?).ok()?;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let is_ours = url.origin().ascii_serialization() == site.base_url.origin()
+        || host
+            .is_some_and(|host| url[url::Position::BeforeHost..url::Position::AfterPort] == *host);
+    if !is_ours {
+        return None;
+    }
+    let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    LocalPath::parse(path).map(|path| path.as_str().to_owned())
+}
+
+/// One address for each page: `/new/` leads to `/new`.
+pub async fn without_trailing_slash(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let shorter = path.trim_end_matches('/');
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !only_reads || shorter.len() == path.len() || shorter.is_empty() {
+        return next.run(request).await;
+    }
+    let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+    // Never `//elsewhere`: that would be another site.
+    Redirect::permanent(&format!("/{}{query}", shorter.trim_start_matches('/'))).into_response()
+}
+
+/// Marks an answer that holds what only this visitor may see and that nobody should keep.
+pub async fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

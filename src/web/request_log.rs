@@ -1,0 +1,46 @@
+//! One line for each request: what was asked for and what came of it, never by whom or with what.
+
+use std::time::Instant;
+
+use axum::{
+    extract::{MatchedPath, Request},
+    http::HeaderValue,
+    middleware::Next,
+    response::Response,
+};
+use tracing::Instrument as _;
+
+/// Names one request in the log, on the 500 page and in the answer's `X-Request-Id`.
+#[derive(Debug, Clone)]
+pub struct RequestId(uuid::Uuid);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+pub async fn log(mut request: Request, next: Next) -> Response {
+    let id = RequestId(uuid::Uuid::now_v7());
+    request.extensions_mut().insert(id.clone());
+    let method = request.method().clone();
+    // The route, not the address: an address may hold a secret or a person's words.
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "(none)".to_owned(), |path| path.as_str().to_owned());
+    let span = tracing::info_span!("request", %id);
+
+    async move {
+        let started = Instant::now();
+        let mut response = next.run(request).await;
+        let ms = started.elapsed().as_millis();
+        tracing::info!(%method, route, status = response.status().as_u16(), ms, "answered");
+        if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
+            response.headers_mut().insert("x-request-id", id);
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
