@@ -1,2 +1,23 @@
-#[test]
-fn x() {}
+//! The whole site, driven from outside: through its router, a real port and its command line,
+//! against real Postgres. One binary on purpose: one thing to link, one place for helpers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set up should stop right there"
+)]
+
+mod cli;
+mod feed;
+mod hostile;
+mod local_postgres;
+mod migrations;
+mod people;
+mod posts;
+mod queries;
+mod search;
+mod sessions;
+mod support;
+mod tidy;
+mod votes;
+mod web;

@@ -79,7 +79,7 @@ impl Cluster {
             Ok(version) => {
                 let made_by = version.trim().parse().map_err(|_| LocalError::NotACluster(place))?;
                 let user = os_user::for_cluster(data_dir)?;
-                Ok(Some(Cluster::new(dir, user, Programs::find(Some(made_by))?)))
+                Cluster::new(dir, user, Programs::find(Some(made_by))?).map(Some)
             }
             // An empty directory is fine: a container's volume begins as one.
             Err(_) if fs::read_dir(&dir).map_err(failed)?.next().is_none() => Ok(None),
@@ -87,15 +87,18 @@ impl Cluster {
         }
     }
 
-    pub fn new(dir: PathBuf, user: OsUser, programs: Programs) -> Cluster {
-        let beside_the_data = dir.join("socket");
-        let path = beside_the_data.join(SOCKET);
-        let socket_dir = if path.as_os_str().len() > LONGEST_SOCKET_PATH {
-            Path::new("/tmp").join(format!("social-post-{}", fingerprint(&dir)))
-        } else {
-            beside_the_data
-        };
-        Cluster { dir, socket_dir, user, programs }
+    pub fn new(dir: PathBuf, user: OsUser, programs: Programs) -> Result<Cluster, LocalError> {
+        let mut socket_dir = dir.join("socket");
+        if socket_dir.join(SOCKET).as_os_str().len() > LONGEST_SOCKET_PATH {
+            socket_dir = Path::new("/tmp").join(format!("social-post-{}", fingerprint(&dir)));
+            // Somebody else may have been there first, to play Postgres for us.
+            if let Ok(found) = socket_dir.symlink_metadata()
+                && (found.uid() != user.uid || found.permissions().mode() & 0o077 != 0)
+            {
+                return Err(LocalError::ForeignSocketDir(socket_dir));
+            }
+        }
+        Ok(Cluster { dir, socket_dir, user, programs })
     }
 
     pub fn connect_options(&self) -> PgConnectOptions {
@@ -176,7 +179,6 @@ impl Cluster {
     async fn launch(&self, durability: Durability) -> Result<(), LocalError> {
         let failed = |cause| LocalError::files(&self.dir, cause);
         self.clear_traces().map_err(failed)?;
-        self.make_socket_dir()?;
         settings::write(&self.dir, &self.socket_dir, &self.user, durability).map_err(failed)?;
         if durability == Durability::None {
             self.keep().map_err(failed)?;
@@ -204,28 +206,11 @@ impl Cluster {
     fn clear_traces(&self) -> io::Result<()> {
         let is_dead = |pid| kill(pid, None) == Err(Errno::ESRCH);
         if !self.pid().is_some_and(is_dead) {
-            remove_if_there(&self.dir.join("postmaster.pid"))?;
+            absent(fs::remove_file(self.dir.join("postmaster.pid")))?;
         }
-        remove_if_there(&self.socket_dir.join(SOCKET))?;
-        remove_if_there(&self.socket_dir.join(format!("{SOCKET}.lock")))?;
-        remove_if_there(&self.dir.join("start.log"))
-    }
-
-    /// In the temporary directory others may have been there before us.
-    fn make_socket_dir(&self) -> Result<(), LocalError> {
-        let dir = &self.socket_dir;
-        let failed = |cause| LocalError::files(dir, cause);
-        match self.user.make_dir(dir) {
-            Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {}
-            done => return done.map_err(failed),
-        }
-        let found = dir.symlink_metadata().map_err(failed)?;
-        let is_private = found.is_dir() && found.permissions().mode() & 0o777 == 0o700;
-        if found.uid() == self.user.uid && is_private {
-            Ok(())
-        } else {
-            Err(LocalError::ForeignSocketDir(dir.clone()))
-        }
+        absent(fs::remove_file(self.dir.join("start.log")))?;
+        absent(fs::remove_dir_all(&self.socket_dir))?;
+        self.user.make_dir(&self.socket_dir)
     }
 
     /// Leaves a process behind that stops the cluster when no test uses it any more.
@@ -287,8 +272,9 @@ impl Cluster {
     }
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+/// Removed now or not there before.
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -50,7 +50,7 @@ pub async fn make(data_dir: &Path) -> Result<Cluster, LocalError> {
         .and_then(|()| fs::rename(&new, &place))
         .map_err(failed)?;
     let dir = place.canonicalize().map_err(failed)?;
-    Ok(Cluster::new(dir, user, programs))
+    Cluster::new(dir, user, programs)
 }
 
 async fn init(dir: &Path, user: &OsUser, programs: &Programs) -> Result<(), LocalError> {

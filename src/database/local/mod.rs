@@ -271,7 +271,7 @@ pub enum LocalError {
     Dangling { link: PathBuf, target: PathBuf },
     #[error("{} is not a Postgres cluster: move it away", .0.display())]
     NotACluster(PathBuf),
-    #[error("{} was made by somebody else: remove it", .0.display())]
+    #[error("{} was made by somebody else, and the socket belongs there: remove it", .0.display())]
     ForeignSocketDir(PathBuf),
     #[error("the disk is full, and Postgres needs room in {}: make some", .0.display())]
     DiskFull(PathBuf),

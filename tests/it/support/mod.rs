@@ -1,0 +1,136 @@
+//! `TestSite` is a running site over a database of its own; `Visitor` is one browser talking to it.
+
+mod database;
+mod visitor;
+
+use std::{path::PathBuf, process::Stdio, sync::Arc};
+
+use axum::Router;
+use social_post::{
+    config::Site,
+    database::pool,
+    routes::{self, App},
+    users::Passwords,
+    web::limits::Limits,
+};
+use sqlx::PgPool;
+
+pub use database::{Database, database, empty_database};
+pub use visitor::{Reply, Visitor, encode};
+
+/// Good enough for the site, and for every person in these tests.
+pub const PASSWORD: &str = "violet kettle 9 harbour";
+
+pub struct TestSite {
+    pub router: Router,
+    pub app: App,
+    pub db: PgPool,
+    _database: Option<Database>,
+}
+
+impl TestSite {
+    pub async fn new() -> TestSite {
+        TestSite::at("http://site.test").await
+    }
+
+    /// A site whose public address is `base_url`.
+    pub async fn at(base_url: &str) -> TestSite {
+        let database = database().await;
+        let mut site = TestSite::over(database.options(), base_url);
+        site._database = Some(database);
+        site
+    }
+
+    /// A site over a database that may be anything, or away.
+    pub fn over(options: sqlx::postgres::PgConnectOptions, base_url: &str) -> TestSite {
+        let db = pool::open(options, 8);
+        let site = Site {
+            name: "Social Post".into(),
+            base_url: base_url.parse().unwrap(),
+            session_idle_days: 30,
+        };
+        let app = App {
+            db: db.clone(),
+            site: Arc::new(site),
+            passwords: Passwords::new().unwrap(),
+            limits: Limits::default(),
+        };
+        TestSite { router: routes::router(app.clone()), app, db, _database: None }
+    }
+
+    pub fn visitor(&self) -> Visitor {
+        Visitor::new(self.router.clone(), self.app.site.base_url.origin())
+    }
+
+    /// Somebody new, signed up through the form and logged in.
+    pub async fn member(&self, name: &str) -> Visitor {
+        let visitor = self.visitor();
+        let email = format!("{name}@example.org");
+        let fields = [("username", name), ("email", email.as_str()), ("password", PASSWORD)];
+        let reply = visitor.post("/signup", &fields).await;
+        assert_eq!(reply.status, 303, "sign-up failed: {}", reply.body);
+        visitor
+    }
+
+    /// A post by a person who is made for it where need be, straight into the database.
+    pub async fn post_by(&self, author: &str, title: &str) -> i64 {
+        let id: i64 = sqlx::query_scalar(
+            "with found as (select id from users where username = $1), \
+             made as (insert into users (username) select $1 where not exists (select from found) returning id) \
+             select id from found union all select id from made",
+        )
+        .bind(author)
+        .fetch_one(&self.db)
+        .await
+        .unwrap();
+        let draft = social_post::posts::Draft {
+            title: social_post::posts::Title::parse(title).unwrap(),
+            link: None,
+            body: social_post::posts::Body::parse("").unwrap(),
+        };
+        let author = social_post::users::UserId(id);
+        social_post::posts::db::publish(&self.db, author, &draft).await.unwrap().0
+    }
+
+    /// Every post whose stored score is not the number of its votes.
+    pub async fn wrong_scores(&self) -> Vec<(i64, i64, i64)> {
+        sqlx::query_as(
+            "select post_id, score, votes from post_ranks, lateral \
+             (select count(*) as votes from votes v where v.post_id = post_ranks.post_id) counted \
+             where score <> votes or hot <> hot_rank(score, created_at)",
+        )
+        .fetch_all(&self.db)
+        .await
+        .unwrap()
+    }
+
+    pub async fn count(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.db).await.unwrap()
+    }
+}
+
+/// Runs the program in an empty directory with nothing in its environment but `settings`.
+pub fn social_post(arguments: &[&str], settings: &[(&str, &str)]) -> std::process::Output {
+    command(arguments, settings).output().unwrap()
+}
+
+/// The program as [`social_post`] runs it, not yet started.
+pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_social-post"));
+    command
+        .args(arguments)
+        .current_dir(empty_directory("cwd"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null());
+    command
+}
+
+/// A directory of the test's own that anyone may enter.
+pub fn empty_directory(name: &str) -> PathBuf {
+    let directory =
+        std::env::temp_dir().join(format!("social-post-test-{name}-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&directory).unwrap();
+    directory
+}

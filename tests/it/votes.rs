@@ -1,0 +1,167 @@
+use axum::http::StatusCode;
+
+use crate::support::TestSite;
+
+#[tokio::test]
+async fn the_control_comes_back_with_the_new_score_and_the_state_to_reach() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let bob = site.member("bob").await;
+
+    let voted = bob.post_part(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
+    voted.has("value=\"0\"").has("aria-pressed=\"true\"").has(">1</span>").lacks("<!doctype");
+    let taken_back = bob.post_part(&format!("/posts/{post}/vote"), &[("value", "0")]).await;
+
+    assert_eq!((voted.status, taken_back.status), (StatusCode::OK, StatusCode::OK));
+    taken_back.has("value=\"1\"").has("aria-pressed=\"false\"").has(">0</span>");
+    assert!(voted.header("vary").contains("HX-Request-Type"));
+}
+
+#[tokio::test]
+async fn a_vote_sets_a_state_so_sending_it_twice_changes_nothing_more() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let url = format!("/posts/{post}/vote");
+    let (bob, cy) = (site.member("bob").await, site.member("cy").await);
+
+    for (voter, value, score) in
+        [(&bob, "1", 1), (&bob, "1", 1), (&cy, "1", 2), (&bob, "0", 1), (&bob, "0", 1)]
+    {
+        let plain = voter.post(&url, &[("value", value)]).await;
+        assert_eq!(
+            (plain.status.as_u16(), plain.location()),
+            (303, format!("/posts/{post}#post-{post}").as_str())
+        );
+        let page = voter.get("/").await;
+        page.has(&format!("id=\"score-{post}\">{score}<"));
+        page.has(&format!("aria-pressed=\"{}\"", value == "1"));
+    }
+    assert_eq!(site.wrong_scores().await, []);
+}
+
+#[tokio::test]
+async fn without_javascript_one_comes_back_to_the_same_place_of_the_same_page() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let bob = site.member("bob").await;
+    let from = async |referer: &str| {
+        let request = bob.form(&format!("/posts/{post}/vote")).header("referer", referer);
+        bob.send(request, "value=1").await.location().to_owned()
+    };
+
+    assert_eq!(from("http://site.test/top?t=week").await, format!("/top?t=week#post-{post}"));
+    for elsewhere in [
+        "https://evil.test/x",
+        "http://site.test.evil.test/",
+        "http://site.test//evil.test",
+        "nonsense",
+    ] {
+        assert_eq!(from(elsewhere).await, format!("/posts/{post}#post-{post}"), "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn logged_out_the_arrow_leads_to_the_log_in_page_and_back() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let stranger = site.visitor();
+
+    stranger.get("/top").await.has(&format!("href=\"/login?next=/top%23post-{post}\""));
+    let page = stranger.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
+    assert_eq!(page.status, 401);
+    page.has("action=\"/login\"");
+    let request =
+        stranger.form(&format!("/posts/{post}/vote")).header("hx-request-type", "partial");
+    let part =
+        stranger.send(request.header("hx-current-url", "http://site.test/new"), "value=1").await;
+    assert_eq!((part.status.as_u16(), part.header("hx-redirect")), (401, "/login?next=/new"));
+    assert_eq!(site.count("select count(*) from votes").await, 0);
+}
+
+#[tokio::test]
+async fn a_vote_for_what_is_not_there_or_makes_no_sense_changes_nothing() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let bob = site.member("bob").await;
+
+    for (path, value, status) in [
+        ("/posts/999999/vote".to_owned(), "1", 404),
+        ("/posts/x/vote".to_owned(), "1", 404),
+        ("/posts/01/vote".to_owned(), "1", 404),
+        (format!("/posts/{post}/vote"), "2", 422),
+        (format!("/posts/{post}/vote"), "", 422),
+        (format!("/posts/{post}/vote"), "-1", 422),
+    ] {
+        let fields = [("value", value)];
+        let plain = bob.post(&path, &fields).await;
+        let part = bob.post_part(&path, &fields).await;
+        assert_eq!(
+            (plain.status.as_u16(), part.status.as_u16()),
+            (status, status),
+            "{path} {value}"
+        );
+        plain.has("<!doctype html>");
+        part.has("role=\"alert\"").lacks("<!doctype");
+        assert_eq!(part.header("hx-reswap"), "beforeend");
+    }
+    assert_eq!(site.count("select count(*) from votes").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_people_toggling_fifty_posts_at_once_leave_every_score_equal_to_its_rows() {
+    let site = TestSite::new().await;
+    let mut posts = Vec::new();
+    for n in 0..50 {
+        posts.push(site.post_by("ada", &format!("Post {n}")).await);
+    }
+    let mut people = tokio::task::JoinSet::new();
+    for n in 0..50usize {
+        let voter = site.member(&format!("voter{n}")).await;
+        let posts = posts.clone();
+        people.spawn(async move {
+            for step in 0..50usize {
+                let post = posts[(n * 7 + step * 3) % 50];
+                let value = if (n + step) % 3 == 0 { "0" } else { "1" };
+                let reply =
+                    voter.post_part(&format!("/posts/{post}/vote"), &[("value", value)]).await;
+                assert_eq!(reply.status, 200, "{}", reply.body);
+            }
+        });
+    }
+    people.join_all().await;
+
+    assert!(site.count("select count(*) from votes").await > 0);
+    assert_eq!(site.wrong_scores().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vote_and_a_deletion_at_once_both_end_well() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let mut voters = Vec::new();
+    for n in 0..4 {
+        voters.push(std::sync::Arc::new(site.member(&format!("voter{n}")).await));
+    }
+    for round in 0..40 {
+        let post = site.post_by("ada", &format!("Post {round}")).await;
+        let mut votes = tokio::task::JoinSet::new();
+        for voter in &voters {
+            let voter = voter.clone();
+            votes.spawn(async move {
+                let reply =
+                    voter.post_part(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
+                assert!(
+                    [200, 404].contains(&reply.status.as_u16()),
+                    "{} {}",
+                    reply.status,
+                    reply.body
+                );
+            });
+        }
+        let deleted = ada.post(&format!("/posts/{post}/delete"), &[]).await;
+        assert_eq!(deleted.status, 303);
+        votes.join_all().await;
+    }
+    assert_eq!(site.count("select count(*) from votes").await, 0);
+    assert_eq!(site.count("select count(*) from post_ranks").await, 0);
+}
