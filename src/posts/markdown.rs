@@ -95,7 +95,8 @@ pub fn excerpt(markdown: &str, length: usize) -> String {
     for event in events(&start) {
         match event {
             Event::Text(part) | Event::Code(part) => text.push_str(&part),
-            Event::SoftBreak | Event::HardBreak | Event::End(_) => text.push(' '),
+            Event::SoftBreak | Event::HardBreak => text.push(' '),
+            Event::End(end) if !is_inline(end) => text.push(' '),
             _ => {}
         }
         if text.len() > length * 4 {
@@ -161,6 +162,13 @@ fn shallow<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = 
     })
 }
 
+fn is_inline(end: TagEnd) -> bool {
+    matches!(
+        end,
+        TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image
+    )
+}
+
 fn is_language(class: &str) -> bool {
     class.strip_prefix("language-").is_some_and(|name| {
         !name.is_empty()
@@ -179,9 +187,19 @@ mod tests {
 
     #[test]
     fn what_people_write_comes_out_as_they_meant_it() {
-        insta::assert_snapshot!(to_html(
-            "# Hi *you*\n\n1 < 2, **b** ~~c~~ `d` [e](https://f.test)\n\n- g\n- h\n\n```rust\nfn i() {}\n```"
-        ));
+        let html = to_html(
+            "# Hi *you*\n\n1 < 2, **b** ~~c~~ `d` [e](https://f.test)\n\n- g\n- h\n\n```rust\nfn i() {}\n```",
+        );
+        insta::assert_snapshot!(html, @r#"
+        <h3>Hi <em>you</em></h3>
+        <p>1 &lt; 2, <strong>b</strong> <del>c</del> <code>d</code> <a href="https://f.test" rel="ugc nofollow noopener noreferrer">e</a></p>
+        <ul>
+        <li>g</li>
+        <li>h</li>
+        </ul>
+        <pre><code class="language-rust">fn i() {}
+        </code></pre>
+        "#);
     }
 
     #[test]
@@ -217,8 +235,8 @@ mod tests {
     #[test]
     fn an_excerpt_is_plain_and_ends_between_words() {
         assert_eq!(
-            excerpt("# One\n\nTwo **three** [four](https://x.test) five", 200),
-            "One Two three four five"
+            excerpt("# One\n\nTwo **three** [four](https://x.test), *five*.", 200),
+            "One Two three four, five."
         );
         assert_eq!(excerpt("One two three", 8), "One two…");
         assert_eq!(excerpt(&"x".repeat(50), 8), "xxxxxxxx…");

@@ -20,7 +20,7 @@ use crate::{
     web::{
         Error, Page, Result, Shell,
         error::wants_fragment,
-        extract::{Path, Query},
+        extract::{Path, Query, given},
         filters,
     },
 };
@@ -86,6 +86,7 @@ struct Feed {
 
 #[derive(Deserialize)]
 pub struct Paged {
+    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 
@@ -119,6 +120,7 @@ pub async fn newest(
 pub struct TopQuery {
     #[serde(default)]
     t: Period,
+    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 
