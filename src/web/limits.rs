@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    body::{Body, HttpBody as _},
     extract::{Request, State},
     http::StatusCode,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::sync::Semaphore;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use super::Error;
@@ -17,6 +19,9 @@ use super::Error;
 pub const SMALL_BODY: usize = 8 * 1024;
 /// 40,000 characters of four bytes, each byte written as `%XX`, and the fields beside them.
 pub const POST_BODY: usize = 512 * 1024;
+
+/// For a form to arrive. Until it has, its request takes no place from others.
+const ARRIVAL: Duration = Duration::from_secs(8);
 
 /// A request that takes longer gets a 503; its work, once begun, is still finished.
 const DEADLINE: Duration = Duration::from_secs(8);
@@ -49,6 +54,11 @@ pub async fn run_to_the_end(
     request: Request,
     next: Next,
 ) -> Response {
+    let request = match timeout(ARRIVAL, whole(request)).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(error)) => return error.into_response(),
+        Err(_) => return cut_short().into_response(),
+    };
     let Ok(place) = limits.places.clone().try_acquire_owned() else {
         return Error::Busy.into_response();
     };
@@ -57,19 +67,41 @@ pub async fn run_to_the_end(
         drop(place);
         response
     });
-    match tokio::time::timeout(DEADLINE, task).await {
+    match timeout(DEADLINE, task).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => Error::internal(panic).into_response(),
         Err(_) => Error::Unavailable("the request took too long".into()).into_response(),
     }
 }
 
-/// Addresses longer than this are nobody's; the query alone may take half.
+/// The request with all of its body. A handler that waited for a slow one would keep its place for
+/// as long as the client likes.
+async fn whole(request: Request) -> Result<Request, Error> {
+    let (head, body) = request.into_parts();
+    let limit = u64::try_from(POST_BODY).unwrap_or(u64::MAX);
+    if body.size_hint().lower() > limit {
+        return Err(Error::TooLarge);
+    }
+    match Limited::new(body, POST_BODY).collect().await {
+        Ok(body) => Ok(Request::from_parts(head, Body::from(body.to_bytes()))),
+        Err(err) if err.is::<LengthLimitError>() => Err(Error::TooLarge),
+        Err(_) => Err(cut_short()),
+    }
+}
+
+fn cut_short() -> Error {
+    Error::BadRequest("The form did not arrive whole.".into())
+}
+
+/// Addresses longer than this are nobody's.
 const MAX_ADDRESS: usize = 4096;
+/// The longest search, 200 characters of four bytes, each byte written as `%XX`, and what goes
+/// with it.
+const MAX_QUERY: usize = 3072;
 
 pub async fn short_address(request: Request, next: Next) -> Response {
     let uri = request.uri();
     let is_long = uri.path_and_query().is_some_and(|all| all.as_str().len() > MAX_ADDRESS)
-        || uri.query().is_some_and(|query| query.len() > MAX_ADDRESS / 2);
+        || uri.query().is_some_and(|query| query.len() > MAX_QUERY);
     if is_long { StatusCode::URI_TOO_LONG.into_response() } else { next.run(request).await }
 }
