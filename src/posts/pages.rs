@@ -1,5 +1,7 @@
 //! Posts as people see them: lists, the page of one post, and the forms of its author.
 
+use std::collections::HashSet;
+
 use askama::Template;
 use axum::{
     extract::State,
@@ -60,7 +62,7 @@ impl List {
                 let ids: Vec<PostId> = posts.iter().map(|post| post.id).collect();
                 votes::db::among(db, viewer.id, &ids).await?
             }
-            _ => Default::default(),
+            _ => HashSet::new(),
         };
         let row = |post: Listed| Row { voted: voted.contains(&post.id), post, marks: None };
         Ok(List { rows: posts.into_iter().map(row).collect(), older })
