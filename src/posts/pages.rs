@@ -21,9 +21,9 @@ use crate::{
     votes,
     web::{
         Error, Page, Result, Shell,
-        error::wants_fragment,
         extract::{Path, Query, given},
         filters,
+        htmx::wants_fragment,
     },
 };
 

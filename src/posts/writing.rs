@@ -19,13 +19,14 @@ use super::{
     pages::{address, not_yours, own, with_status},
 };
 use crate::{
-    routes::App,
+    config::Site,
     users::Viewer,
     web::{
         Error, Page, Result, Shell,
-        error::{describe, is_bare_failure, wants_fragment},
+        error::{describe, is_bare_failure},
         extract::{Form, Path},
         flash::Flash,
+        htmx::wants_fragment,
         limits::POST_BODY,
         page::see_other,
     },
@@ -248,14 +249,14 @@ fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Res
 
 /// Gives the form back with all that was typed when the request fails for a reason that is not in
 /// the form: the session has ended, the database is away, the site is busy or broken.
-pub async fn give_back(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, POST_BODY).await else {
         return Error::TooLarge.into_response();
     };
     let mut copy = Request::builder().body(HttpBody::from(bytes.clone())).unwrap_or_default();
     *copy.headers_mut() = head.headers.clone();
-    let mut shell = Shell::bare(&app.site, &head.uri);
+    let mut shell = Shell::bare(&site, &head.uri);
     let target = target(&head.uri);
     let is_fragment = wants_fragment(&head.headers);
 

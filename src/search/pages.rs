@@ -18,9 +18,9 @@ use crate::{
     },
     web::{
         Page, Result, Shell,
-        error::wants_fragment,
         extract::{Query, given},
         filters,
+        htmx::wants_fragment,
     },
 };
 

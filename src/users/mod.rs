@@ -16,6 +16,14 @@ pub use viewer::Viewer;
 #[sqlx(transparent)]
 pub struct UserId(pub i64);
 
+/// What somebody may do beyond what everyone may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Role {
+    Member,
+    Admin,
+}
+
 /// A person as everyone may see them.
 #[derive(Debug, Clone)]
 pub struct Person {

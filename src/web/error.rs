@@ -8,16 +8,17 @@ use std::{borrow::Cow, sync::Arc};
 use askama::Template;
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use super::{
+    htmx::wants_fragment,
     page::{self, Shell},
     request_log::RequestId,
 };
-use crate::{routes::App, users::Viewer};
+use crate::{config::Site, users::Viewer};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -141,11 +142,11 @@ struct ErrorPart<'a> {
 ///
 /// With htmx the message goes to the page's message area and the page stays as it is; who must log
 /// in first is led to the log-in page.
-pub async fn as_page(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let came_from = page::came_from(request.headers(), &app.site).unwrap_or_else(|| "/".to_owned());
-    let mut shell = Shell::bare(&app.site, request.uri());
+    let came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
+    let mut shell = Shell::bare(&site, request.uri());
     let reference = request.extensions().get::<RequestId>().cloned();
 
     let mut response = next.run(request).await;
@@ -197,11 +198,6 @@ pub fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
     let words = cause.downcast_ref::<String>().map(String::as_str);
     let words = words.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
     Error::internal(format!("panic: {words}")).into_response()
-}
-
-/// Whether htmx asks for a part of a page; it says `full` where it wants the whole one.
-pub fn wants_fragment(headers: &HeaderMap) -> bool {
-    headers.get("hx-request-type").is_some_and(|kind| kind == "partial")
 }
 
 /// A failure nobody has written a page for yet: one of ours, or one of axum's or tower's.
