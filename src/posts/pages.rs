@@ -21,7 +21,7 @@ use crate::{
     votes,
     web::{
         Error, Page, Result, Shell,
-        extract::{Path, Query, given},
+        extract::{Path, Query},
         filters,
         htmx::wants_fragment,
     },
@@ -88,7 +88,6 @@ struct Feed {
 
 #[derive(Deserialize)]
 pub struct Paged {
-    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 
@@ -122,7 +121,6 @@ pub async fn newest(
 pub struct TopQuery {
     #[serde(default)]
     t: Period,
-    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
     posts::pages::{List, Older as OlderPosts, by_author},
     web::{
         Error, Page, Result, Shell, cursor,
-        extract::{Form, Path, Query, given},
+        extract::{Form, Path, Query},
         filters,
         flash::Flash,
         htmx::wants_fragment,
@@ -259,7 +259,6 @@ struct Older {
 
 #[derive(Deserialize)]
 pub struct Paged {
-    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 
