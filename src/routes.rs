@@ -72,7 +72,7 @@ pub fn router(app: App) -> Router {
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(from_fn_with_state(app.clone(), users::viewer::by_cookie))
-        .layer(users::sessions::layer(&app))
+        .layer(users::sessions::layer(app.db.clone(), &app.site))
         .layer(from_fn_with_state(app.clone(), flash::carry))
         .layer(from_fn_with_state(app.clone(), csrf::same_origin_only))
         .layer(from_fn_with_state(app.clone(), cookies::strict))

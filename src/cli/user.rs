@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use super::Failure;
 use crate::{
     config::Settings,
-    users::{Email, NewPassword, Passwords, Username, db, password::context},
+    users::{Email, NewPassword, Passwords, Role, Username, db, password::context},
 };
 
 #[derive(Debug, Subcommand)]
@@ -44,11 +44,8 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
             let words = context(&settings.site.name, Some(&username), Some(&email));
             let password = NewPassword::parse(&text, &words).map_err(usage)?;
             let hash = hashed(password).await?;
-            let created = if admin {
-                db::sign_up_admin(db, &username, &email, &hash).await?
-            } else {
-                db::sign_up(db, &username, &email, &hash).await?
-            };
+            let role = if admin { Role::Admin } else { Role::Member };
+            let created = db::sign_up(db, &username, &email, &hash, role).await?;
             created.map_err(|taken| anyhow::anyhow!("{taken}"))?;
             eprintln!("{username} is there.");
             tell(given.is_none(), &text);
@@ -69,11 +66,14 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
         User::List => {
             for account in db::accounts(db).await? {
                 let email = account.email.as_deref().unwrap_or("-");
+                let role = match account.role {
+                    Role::Member => "member",
+                    Role::Admin => "admin",
+                };
                 let state = if account.is_suspended { "suspended" } else { "active" };
                 println!(
-                    "{}\t{email}\t{}\t{state}\t{}",
+                    "{}\t{email}\t{role}\t{state}\t{}",
                     account.username,
-                    account.role,
                     account.created_at.date()
                 );
             }

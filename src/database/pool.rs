@@ -9,8 +9,8 @@ use sqlx::{
 
 /// Longer than any statement of a page should take, shorter than a visitor's patience.
 const GUARDS: [(&str, &str); 4] = [
-    ("statement_timeout", "5s"),
-    ("lock_timeout", "2s"),
+    ("statement_timeout", "2s"),
+    ("lock_timeout", "1s"),
     ("idle_in_transaction_session_timeout", "10s"),
     ("application_name", "social-post"),
 ];

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     body::{Body as HttpBody, to_bytes},
     extract::{FromRequest as _, Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -19,13 +19,14 @@ use super::{
     pages::{address, not_yours, own, with_status},
 };
 use crate::{
-    routes::App,
+    config::Site,
     users::Viewer,
     web::{
         Error, Page, Result, Shell,
-        error::{describe, is_bare_failure, wants_fragment},
+        error::{describe, is_bare_failure},
         extract::{Form, Path},
         flash::Flash,
+        htmx::wants_fragment,
         limits::POST_BODY,
         page::see_other,
     },
@@ -98,6 +99,13 @@ impl Target {
         }
     }
 
+    fn preview(self) -> String {
+        match self {
+            Target::New => "/posts/preview".to_owned(),
+            Target::Edit(id) => format!("/posts/preview?of={id}"),
+        }
+    }
+
     fn cancel(self) -> String {
         match self {
             Target::New => "/".to_owned(),
@@ -143,9 +151,10 @@ impl PostForm {
 }
 
 #[derive(Template)]
-#[template(path = "posts/_preview.html")]
-struct PreviewPart {
+#[template(path = "posts/_previewed.html")]
+struct Previewed {
     preview: Preview,
+    problems: Problems,
 }
 
 pub async fn new(_: Viewer, shell: Shell) -> Page<impl Template> {
@@ -205,6 +214,7 @@ pub async fn save(
 pub async fn preview(
     _: Viewer,
     shell: Shell,
+    uri: Uri,
     headers: HeaderMap,
     Form(typed): Form<Typed>,
 ) -> Response {
@@ -225,11 +235,11 @@ pub async fn preview(
     };
     let status =
         if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    if wants_fragment(&headers) && problems.is_empty() {
-        return Page(PreviewPart { preview }).into_response();
+    if wants_fragment(&headers) {
+        return with_status(status, Previewed { preview, problems });
     }
     let preview = Some(preview);
-    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, Target::New, typed) })
+    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, target(&uri), typed) })
 }
 
 fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Response {
@@ -239,14 +249,14 @@ fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Res
 
 /// Gives the form back with all that was typed when the request fails for a reason that is not in
 /// the form: the session has ended, the database is away, the site is busy or broken.
-pub async fn give_back(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, POST_BODY).await else {
         return Error::TooLarge.into_response();
     };
     let mut copy = Request::builder().body(HttpBody::from(bytes.clone())).unwrap_or_default();
     *copy.headers_mut() = head.headers.clone();
-    let mut shell = Shell::bare(&app.site, &head.uri);
+    let mut shell = Shell::bare(&site, &head.uri);
     let target = target(&head.uri);
     let is_fragment = wants_fragment(&head.headers);
 
@@ -276,7 +286,9 @@ pub async fn give_back(State(app): State<App>, request: Request, next: Next) -> 
     page
 }
 
-fn target(uri: &axum::http::Uri) -> Target {
-    let id = uri.path().strip_prefix("/posts/").and_then(|rest| rest.strip_suffix("/edit"));
+/// What a request to one of the addresses of a [`Target`] is about.
+fn target(uri: &Uri) -> Target {
+    let edited = uri.path().strip_prefix("/posts/").and_then(|rest| rest.strip_suffix("/edit"));
+    let id = edited.or_else(|| uri.query()?.strip_prefix("of="));
     id.and_then(|id| id.parse().ok()).map_or(Target::New, |id| Target::Edit(PostId(id)))
 }

@@ -16,12 +16,7 @@ use crate::{
         pages::{List, Older},
         ranking::{After, Hot},
     },
-    web::{
-        Page, Result, Shell,
-        error::wants_fragment,
-        extract::{Query, given},
-        filters,
-    },
+    web::{Page, Result, Shell, extract::Query, filters, htmx::wants_fragment},
 };
 
 #[derive(Deserialize)]
@@ -30,7 +25,6 @@ pub struct SearchQuery {
     q: String,
     #[serde(default)]
     sort: Sort,
-    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use super::{Email, Login, Person, Taken, UserId, Username, Viewer};
+use super::{Email, Login, Person, Role, Taken, UserId, Username, Viewer};
 use crate::config::Site;
 
 pub const PER_PAGE: i64 = 50;
@@ -16,26 +16,7 @@ pub async fn sign_up(
     username: &Username,
     email: &Email,
     password_hash: &str,
-) -> sqlx::Result<Result<UserId, Taken>> {
-    insert(db, username, email, password_hash, "member").await
-}
-
-/// As [`sign_up`], for whoever runs the site.
-pub async fn sign_up_admin(
-    db: &PgPool,
-    username: &Username,
-    email: &Email,
-    password_hash: &str,
-) -> sqlx::Result<Result<UserId, Taken>> {
-    insert(db, username, email, password_hash, "admin").await
-}
-
-async fn insert(
-    db: &PgPool,
-    username: &Username,
-    email: &Email,
-    password_hash: &str,
-    role: &str,
+    role: Role,
 ) -> sqlx::Result<Result<UserId, Taken>> {
     let inserted = sqlx::query_scalar!(
         r#"
@@ -47,7 +28,7 @@ async fn insert(
         email.as_written(),
         email.canonical(),
         password_hash,
-        role,
+        role as Role,
     )
     .fetch_one(db)
     .await;
@@ -227,7 +208,7 @@ pub async fn find(db: &PgPool, username: &Username) -> sqlx::Result<Option<Perso
 pub struct Account {
     pub username: Username,
     pub email: Option<String>,
-    pub role: String,
+    pub role: Role,
     pub is_suspended: bool,
     pub created_at: time::OffsetDateTime,
 }
@@ -237,7 +218,7 @@ pub async fn accounts(db: &PgPool) -> sqlx::Result<Vec<Account>> {
     sqlx::query_as!(
         Account,
         r#"
-        select username as "username: Username", email, role,
+        select username as "username: Username", email, role as "role: Role",
             suspended_at is not null as "is_suspended!", created_at
         from users order by id
         "#

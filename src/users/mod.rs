@@ -16,6 +16,14 @@ pub use viewer::Viewer;
 #[sqlx(transparent)]
 pub struct UserId(pub i64);
 
+/// What somebody may do beyond what everyone may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Role {
+    Member,
+    Admin,
+}
+
 /// A person as everyone may see them.
 #[derive(Debug, Clone)]
 pub struct Person {
@@ -188,9 +196,10 @@ pub enum Login {
 impl Login {
     /// `None` for what can be neither; nobody has that login.
     pub fn parse(text: &str) -> Option<Login> {
-        match text.contains('@') {
-            true => Email::parse(text).ok().map(Login::Email),
-            false => Username::parse(text).ok().map(Login::Name),
+        if text.contains('@') {
+            Email::parse(text).ok().map(Login::Email)
+        } else {
+            Username::parse(text).ok().map(Login::Name)
         }
     }
 }

@@ -11,20 +11,20 @@ use sqlx::PgPool;
 use tower_sessions::Session;
 
 use super::{
-    BadEmail, BadUsername, Email, Login, NewPassword, Password, Person, Taken, UserId, Username,
-    Viewer, db,
+    BadEmail, BadUsername, Email, Login, NewPassword, Password, Passwords, Person, Role, Taken,
+    UserId, Username, Viewer, db,
     password::{BadPassword, context},
     sessions,
 };
 use crate::{
+    config::Site,
     posts::pages::{List, Older as OlderPosts, by_author},
-    routes::App,
     web::{
         Error, Page, Result, Shell, cursor,
-        error::wants_fragment,
-        extract::{Form, Path, Query, given},
+        extract::{Form, Path, Query},
         filters,
         flash::Flash,
+        htmx::wants_fragment,
         page::{LocalPath, see_other},
     },
 };
@@ -63,14 +63,15 @@ pub async fn sign_up_form(shell: Shell) -> Response {
 
 pub async fn sign_up(
     shell: Shell,
-    State(app): State<App>,
+    State(db): State<PgPool>,
+    State(passwords): State<Passwords>,
     session: Session,
     headers: HeaderMap,
     Form(typed): Form<SignUp>,
 ) -> Result<Response> {
-    match register(&app, &typed).await {
+    match register(&db, &passwords, &shell.site, &typed).await {
         Ok(Ok(user)) => {
-            sessions::open(&app, &session, user, user_agent(&headers)).await?;
+            sessions::open(&db, &session, user, user_agent(&headers)).await?;
             Ok(Flash::Welcome.on(see_other("/")))
         }
         Ok(Err(problems)) => {
@@ -87,10 +88,15 @@ pub async fn sign_up(
 }
 
 /// Makes the account, or tells all that stands in its way at once.
-async fn register(app: &App, typed: &SignUp) -> Result<Result<UserId, SignUpProblems>> {
+async fn register(
+    db: &PgPool,
+    passwords: &Passwords,
+    site: &Site,
+    typed: &SignUp,
+) -> Result<Result<UserId, SignUpProblems>> {
     let username = Username::parse_unreserved(&typed.username);
     let email = Email::parse(&typed.email);
-    let words = context(&app.site.name, username.as_ref().ok(), email.as_ref().ok());
+    let words = context(&site.name, username.as_ref().ok(), email.as_ref().ok());
     let password = NewPassword::parse(&typed.password, &words);
     let mut problems = SignUpProblems {
         username: username.as_ref().err().map(BadUsername::to_string),
@@ -98,7 +104,7 @@ async fn register(app: &App, typed: &SignUp) -> Result<Result<UserId, SignUpProb
         ..SignUpProblems::default()
     };
     if let (Ok(username), Ok(email)) = (&username, &email) {
-        for taken in db::taken(&app.db, username, email).await? {
+        for taken in db::taken(db, username, email).await? {
             problems.add(taken);
         }
     }
@@ -108,8 +114,8 @@ async fn register(app: &App, typed: &SignUp) -> Result<Result<UserId, SignUpProb
         problems.password = password.err();
         return Ok(Err(problems));
     };
-    let hash = app.passwords.hash(password.clone()).await?;
-    match db::sign_up(&app.db, &username, &email, &hash).await? {
+    let hash = passwords.hash(password.clone()).await?;
+    match db::sign_up(db, &username, &email, &hash, Role::Member).await? {
         Ok(user) => {
             tracing::info!(user = user.0, "signed up");
             Ok(Ok(user))
@@ -170,16 +176,17 @@ pub struct LogIn {
 /// The same words and the same time whether the person exists, is suspended or mistyped.
 pub async fn log_in(
     shell: Shell,
-    State(app): State<App>,
+    State(db): State<PgPool>,
+    State(passwords): State<Passwords>,
     session: Session,
     headers: HeaderMap,
     Form(typed): Form<LogIn>,
 ) -> Result<Response> {
     let next = after_log_in(&typed.next);
     let wrong = "That name and password do not match.".to_owned();
-    let refusal = match identify(&app, &typed).await {
+    let refusal = match identify(&db, &passwords, &typed).await {
         Ok(Some(user)) => {
-            sessions::open(&app, &session, user, user_agent(&headers)).await?;
+            sessions::open(&db, &session, user, user_agent(&headers)).await?;
             tracing::info!(user = user.0, "logged in");
             return Ok(Flash::LoggedIn.on(see_other(&next)));
         }
@@ -198,13 +205,13 @@ pub async fn log_in(
     })
 }
 
-async fn identify(app: &App, typed: &LogIn) -> Result<Option<UserId>> {
+async fn identify(db: &PgPool, passwords: &Passwords, typed: &LogIn) -> Result<Option<UserId>> {
     let credentials = match Login::parse(&typed.login) {
-        Some(login) => db::credentials(&app.db, &login).await?,
+        Some(login) => db::credentials(db, &login).await?,
         None => None,
     };
     let hash = credentials.as_ref().and_then(|known| known.password_hash.clone());
-    let fits = app.passwords.verify(Password::parse(&typed.password), hash).await?;
+    let fits = passwords.verify(Password::parse(&typed.password), hash).await?;
     Ok(credentials.filter(|known| fits && !known.is_suspended).map(|known| known.id))
 }
 
@@ -215,16 +222,17 @@ pub struct LogOut {}
 
 pub async fn log_out(
     _: Viewer,
-    State(app): State<App>,
+    shell: Shell,
+    State(db): State<PgPool>,
     session: Session,
     Form(LogOut {}): Form<LogOut>,
 ) -> Result<Response> {
     if let Some(id) = session.id() {
-        db::close_session(&app.db, &sessions::key(id)).await?;
+        db::close_session(&db, &sessions::key(id)).await?;
     }
     let mut response = see_other("/");
     let headers = response.headers_mut();
-    if let Ok(cookie) = HeaderValue::from_str(&sessions::clearing_cookie(&app.site)) {
+    if let Ok(cookie) = HeaderValue::from_str(&sessions::clearing_cookie(&shell.site)) {
         headers.append(header::SET_COOKIE, cookie);
     }
     headers.insert(
@@ -251,7 +259,6 @@ struct Older {
 
 #[derive(Deserialize)]
 pub struct Paged {
-    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 

@@ -3,6 +3,7 @@
 
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
 use tower_sessions::{
     Expiry, Session, SessionManagerLayer, SessionStore,
     cookie::SameSite,
@@ -11,20 +12,19 @@ use tower_sessions::{
 };
 use tower_sessions_sqlx_store::PostgresStore;
 
-use super::{UserId, db};
+use super::UserId;
 use crate::{
     config::Site,
-    routes::App,
     web::{Error, Result},
 };
 
 /// The layer that reads and writes the session cookie.
-pub fn layer(app: &App) -> SessionManagerLayer<HashedStore> {
-    let store = HashedStore(PostgresStore::new(app.db.clone()));
-    let age = time::Duration::days(app.site.session_absolute_days().into());
+pub fn layer(db: PgPool, site: &Site) -> SessionManagerLayer<HashedStore> {
+    let store = HashedStore(PostgresStore::new(db));
+    let age = time::Duration::days(site.session_absolute_days().into());
     SessionManagerLayer::new(store)
-        .with_name(app.site.cookie_name("sid"))
-        .with_secure(app.site.base_url.is_secure())
+        .with_name(site.cookie_name("sid"))
+        .with_secure(site.base_url.is_secure())
         // Lax: who follows a link to the site from elsewhere should find themselves logged in.
         .with_same_site(SameSite::Lax)
         .with_path("/")
@@ -33,7 +33,7 @@ pub fn layer(app: &App) -> SessionManagerLayer<HashedStore> {
 
 /// Logs `user` in, under a new id and nothing of the session before: whoever knew the old id,
 /// knows nothing.
-pub async fn open(app: &App, session: &Session, user: UserId, user_agent: &str) -> Result<()> {
+pub async fn open(db: &PgPool, session: &Session, user: UserId, user_agent: &str) -> Result<()> {
     let lost = |err: tower_sessions::session::Error| Error::Unavailable(err.into());
     session.clear().await;
     session.cycle_id().await.map_err(lost)?;
@@ -41,7 +41,7 @@ pub async fn open(app: &App, session: &Session, user: UserId, user_agent: &str) 
     session.insert("v", 1).await.map_err(lost)?;
     session.save().await.map_err(lost)?;
     let id = session.id().ok_or_else(|| Error::internal("a saved session has no id"))?;
-    db::open_session(&app.db, &key(id), user, user_agent).await?;
+    super::db::open_session(db, &key(id), user, user_agent).await?;
     Ok(())
 }
 

@@ -8,10 +8,11 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use sqlx::PgPool;
 use tower_sessions::Session;
 
-use super::{UserId, Username, db, sessions};
-use crate::{routes::App, web::Error};
+use super::{UserId, Username, sessions};
+use crate::{config::Site, users, web::Error};
 
 #[derive(Debug, Clone)]
 pub struct Viewer {
@@ -47,14 +48,15 @@ impl<S: Sync> OptionalFromRequestParts<S> for Viewer {
 /// Finds out who asks: no query without a cookie, one with it. The answer carries the viewer too,
 /// for the layers further out.
 pub async fn by_cookie(
-    State(app): State<App>,
+    State(db): State<PgPool>,
+    State(site): State<Arc<Site>>,
     session: Session,
     mut request: Request,
     next: Next,
 ) -> Response {
     let mut viewer = None;
     if let Some(id) = session.id() {
-        match db::viewer(&app.db, &sessions::key(id), &app.site).await {
+        match users::db::viewer(&db, &sessions::key(id), &site).await {
             Ok(found) => viewer = found,
             Err(err) => {
                 tracing::warn!(%err, "cannot tell who is asking");

@@ -20,8 +20,9 @@ use crate::{
     users::Viewer,
     web::{
         Error, Page, Result, Shell,
-        error::{is_bare_failure, wants_fragment},
+        error::is_bare_failure,
         extract::{Form, Path},
+        htmx::wants_fragment,
         page::{came_from, see_other},
     },
 };

@@ -4,6 +4,8 @@
 //! `%5F_Host-sid` would pass for `__Host-sid`: a cookie that a neighbouring host may set would
 //! stand in for one it may not. [`strict`] lets only exact names through.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, header},
@@ -12,15 +14,15 @@ use axum::{
 };
 use tower_sessions::session::Id;
 
-use crate::{config::Site, routes::App};
+use crate::config::Site;
 
 /// Leaves of all cookies only ours, each at most once; a name that comes twice counts as absent.
 /// A session's value that cannot be one is dropped as well.
-pub async fn strict(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub async fn strict(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
     let kept: Vec<String> = ["sid", "flash"]
         .iter()
         .filter_map(|name| {
-            let name = app.site.cookie_name(name);
+            let name = site.cookie_name(name);
             let value = read(request.headers(), &name)?;
             let can_be = !name.ends_with("sid") || value.parse::<Id>().is_ok();
             can_be.then(|| format!("{name}={value}"))

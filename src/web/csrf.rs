@@ -4,6 +4,8 @@
 //! Rules: OWASP's CSRF cheat sheet and Go 1.25's `CrossOriginProtection`, but for one: a request
 //! without either header is let in only while it carries no session.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, Method, header},
@@ -12,14 +14,18 @@ use axum::{
 };
 
 use super::{Error, cookies};
-use crate::{config::Site, routes::App};
+use crate::config::Site;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-pub async fn same_origin_only(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn same_origin_only(
+    State(site): State<Arc<Site>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let changes_nothing =
         matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    if changes_nothing || is_own(request.headers(), &app.site) {
+    if changes_nothing || is_own(request.headers(), &site) {
         return next.run(request).await;
     }
     tracing::warn!(
@@ -30,7 +36,7 @@ pub async fn same_origin_only(State(app): State<App>, request: Request, next: Ne
     );
     let message = format!(
         "This form did not come from a page of {0}. Open {0} and try again there.",
-        app.site.base_url.origin()
+        site.base_url.origin()
     );
     Error::Forbidden(message.into()).into_response()
 }
@@ -39,9 +45,8 @@ fn is_own(headers: &HeaderMap, site: &Site) -> bool {
     let origin = one(headers, &header::ORIGIN);
     let is_ours = |origin: &[u8]| origin == site.base_url.origin().as_bytes();
     match (one(headers, &SEC_FETCH_SITE), origin) {
-        (One::Value(b"same-origin"), _) => true,
-        // A person's own doing, such as a reload; no browser says this of another site's form.
-        (One::Value(b"none"), One::Absent) => true,
+        // "none" is a person's own doing, such as a reload; no browser says it of a form elsewhere.
+        (One::Value(b"same-origin"), _) | (One::Value(b"none"), One::Absent) => true,
         (One::Value(b"none") | One::Absent, One::Value(origin)) => is_ours(origin),
         (One::Absent, One::Absent) => cookies::read(headers, &site.cookie_name("sid")).is_none(),
         _ => false,

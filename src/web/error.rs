@@ -8,16 +8,17 @@ use std::{borrow::Cow, sync::Arc};
 use askama::Template;
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use super::{
+    htmx::wants_fragment,
     page::{self, Shell},
     request_log::RequestId,
 };
-use crate::{routes::App, users::Viewer};
+use crate::{config::Site, users::Viewer};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -93,7 +94,7 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// SQLSTATE codes of a database that cannot serve now but will (PostgreSQL, appendix A):
+/// SQLSTATE codes of a database that cannot serve now but will (Postgres' manual, appendix A):
 /// connection failures, conflicts that outlived their retries, no resources, full disk, time-outs,
 /// shutdown and recovery, a standby.
 fn means_away(code: &str) -> bool {
@@ -141,11 +142,11 @@ struct ErrorPart<'a> {
 ///
 /// With htmx the message goes to the page's message area and the page stays as it is; who must log
 /// in first is led to the log-in page.
-pub async fn as_page(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let came_from = page::came_from(request.headers(), &app.site).unwrap_or_else(|| "/".to_owned());
-    let mut shell = Shell::bare(&app.site, request.uri());
+    let came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
+    let mut shell = Shell::bare(&site, request.uri());
     let reference = request.extensions().get::<RequestId>().cloned();
 
     let mut response = next.run(request).await;
@@ -157,10 +158,10 @@ pub async fn as_page(State(app): State<App>, request: Request, next: Next) -> Re
     let message = describe(&response);
     if is_fragment {
         let headers = response.headers_mut();
-        if status == StatusCode::UNAUTHORIZED {
-            if let Ok(login) = HeaderValue::from_str(&page::login_url(&came_from)) {
-                headers.insert("hx-redirect", login);
-            }
+        if status == StatusCode::UNAUTHORIZED
+            && let Ok(login) = HeaderValue::from_str(&page::login_url(&came_from))
+        {
+            headers.insert("hx-redirect", login);
         }
         headers.insert("hx-retarget", HeaderValue::from_static("#flash"));
         headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
@@ -192,15 +193,11 @@ pub async fn no_such_method() -> StatusCode {
 }
 
 /// A handler panicked: one 500, and the site lives on.
+#[expect(clippy::needless_pass_by_value, reason = "tower asks for this shape")]
 pub fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
     let words = cause.downcast_ref::<String>().map(String::as_str);
     let words = words.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
     Error::internal(format!("panic: {words}")).into_response()
-}
-
-/// Whether htmx asks for a part of a page; it says `full` where it wants the whole one.
-pub fn wants_fragment(headers: &HeaderMap) -> bool {
-    headers.get("hx-request-type").is_some_and(|kind| kind == "partial")
 }
 
 /// A failure nobody has written a page for yet: one of ours, or one of axum's or tower's.

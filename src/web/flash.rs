@@ -3,6 +3,8 @@
 //! It travels in a cookie that holds one known word, so it needs no session and nobody can put
 //! words into the site's mouth.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, header},
@@ -10,8 +12,8 @@ use axum::{
     response::Response,
 };
 
-use super::{cookies, error::wants_fragment};
-use crate::routes::App;
+use super::{cookies, htmx::wants_fragment};
+use crate::config::Site;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flash {
@@ -52,8 +54,8 @@ impl Flash {
 
 /// Reads the sentence for this page, drops it once a whole page has shown it, and sets the one
 /// that a handler left for the next.
-pub async fn carry(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let name = app.site.cookie_name("flash");
+pub async fn carry(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
+    let name = site.cookie_name("flash");
     let waiting = waiting(request.headers(), &name);
     let shows = request.method() == Method::GET && !wants_fragment(request.headers());
     if let (Some(flash), true) = (waiting, shows) {
@@ -61,9 +63,9 @@ pub async fn carry(State(app): State<App>, mut request: Request, next: Next) -> 
     }
     let mut response = next.run(request).await;
     let cookie = match response.extensions().get::<Flash>() {
-        Some(flash) => Some(cookies::build(&app.site, "flash", flash.word(), 60)),
+        Some(flash) => Some(cookies::build(&site, "flash", flash.word(), 60)),
         None => (waiting.is_some() && shows && response.status().is_success())
-            .then(|| cookies::build(&app.site, "flash", "", 0)),
+            .then(|| cookies::build(&site, "flash", "", 0)),
     };
     if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
         response.headers_mut().append(header::SET_COOKIE, cookie);

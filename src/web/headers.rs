@@ -1,5 +1,7 @@
 //! Headers that every answer carries, whatever its status.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
@@ -7,7 +9,7 @@ use axum::{
     response::Response,
 };
 
-use crate::{routes::App, users::Viewer};
+use crate::{config::Site, users::Viewer};
 
 /// There is no inline script or style anywhere, so neither nonce nor hash is needed.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -28,13 +30,13 @@ const FIXED: [(HeaderName, &str); 7] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
-pub async fn security(State(app): State<App>, request: Request, next: Next) -> Response {
+pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in FIXED {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if app.site.base_url.is_secure() {
+    if site.base_url.is_secure() {
         headers.insert(
             header::STRICT_TRANSPORT_SECURITY,
             HeaderValue::from_static("max-age=63072000; includeSubDomains"),

@@ -20,11 +20,11 @@ pub const SMALL_BODY: usize = 8 * 1024;
 /// 40,000 characters of four bytes, each byte written as `%XX`, and the fields beside them.
 pub const POST_BODY: usize = 512 * 1024;
 
-/// For a form to arrive. Until it has, its request takes no place from others.
-const ARRIVAL: Duration = Duration::from_secs(8);
+/// For a form to arrive whole, over a poor line.
+const UPLOAD: Duration = Duration::from_secs(12);
 
-/// A request that takes longer gets a 503; its work, once begun, is still finished.
-const DEADLINE: Duration = Duration::from_secs(8);
+/// Work that takes longer is answered with a 503, and is still finished.
+const WORK: Duration = Duration::from_secs(3);
 
 /// More than this many at once would only wait for each other.
 const AT_ONCE: usize = 512;
@@ -48,16 +48,19 @@ impl Default for Limits {
 /// A handler is otherwise dropped wherever it stands. With sqlx 0.8 a `BEGIN` dropped in flight
 /// leaves its connection inside a transaction, and what the next borrower writes is lost.
 ///
+/// The form is read first, so that a slow line takes nothing from the time for the work, and a
+/// client that goes away in the middle of it has asked for nothing.
+///
 /// Full means 503 at once: a short answer now is worth more than a good one too late.
 pub async fn run_to_the_end(
     State(limits): State<Limits>,
     request: Request,
     next: Next,
 ) -> Response {
-    let request = match timeout(ARRIVAL, whole(request)).await {
+    let request = match timeout(UPLOAD, whole(request)).await {
         Ok(Ok(request)) => request,
         Ok(Err(error)) => return error.into_response(),
-        Err(_) => return cut_short().into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
     let Ok(place) = limits.places.clone().try_acquire_owned() else {
         return Error::Busy.into_response();
@@ -67,30 +70,24 @@ pub async fn run_to_the_end(
         drop(place);
         response
     });
-    match timeout(DEADLINE, task).await {
+    match timeout(WORK, task).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => Error::internal(panic).into_response(),
         Err(_) => Error::Unavailable("the request took too long".into()).into_response(),
     }
 }
 
-/// The request with all of its body. A handler that waited for a slow one would keep its place for
-/// as long as the client likes.
+/// The request with all of its body in memory.
 async fn whole(request: Request) -> Result<Request, Error> {
     let (head, body) = request.into_parts();
-    let limit = u64::try_from(POST_BODY).unwrap_or(u64::MAX);
-    if body.size_hint().lower() > limit {
+    if body.size_hint().lower() > POST_BODY as u64 {
         return Err(Error::TooLarge);
     }
     match Limited::new(body, POST_BODY).collect().await {
         Ok(body) => Ok(Request::from_parts(head, Body::from(body.to_bytes()))),
         Err(err) if err.is::<LengthLimitError>() => Err(Error::TooLarge),
-        Err(_) => Err(cut_short()),
+        Err(_) => Err(Error::BadRequest("The form did not arrive whole.".into())),
     }
-}
-
-fn cut_short() -> Error {
-    Error::BadRequest("The form did not arrive whole.".into())
 }
 
 /// Addresses longer than this are nobody's.

@@ -10,6 +10,7 @@ pub mod filters;
 pub mod flash;
 pub mod headers;
 pub mod health;
+pub mod htmx;
 pub mod limits;
 pub mod page;
 pub mod request_log;

@@ -18,7 +18,6 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::db::{self, APPLICATION, SUPERUSER};
-use super::make::make;
 use super::os_user::{self, OsUser, complaint, run};
 use super::programs::Programs;
 use super::settings::{self, Durability};
@@ -50,19 +49,6 @@ enum State {
 }
 
 impl Cluster {
-    /// The running cluster of the directory. Call it under the directory's lock.
-    pub async fn up(data_dir: &Path, durability: Durability) -> Result<Cluster, LocalError> {
-        let cluster = match Cluster::find(data_dir)? {
-            Some(cluster) => cluster,
-            None => make(data_dir).await?,
-        };
-        if !cluster.user.can_enter(&cluster.dir).await {
-            return Err(LocalError::Unreachable { dir: cluster.dir, user: cluster.user.name });
-        }
-        cluster.start(durability).await?;
-        Ok(cluster)
-    }
-
     /// The cluster of the directory, running or not.
     pub fn find(data_dir: &Path) -> Result<Option<Cluster>, LocalError> {
         let place = data_dir.join("postgres");
@@ -114,7 +100,12 @@ impl Cluster {
         options.socket(&self.socket_dir).port(5432).ssl_mode(PgSslMode::Disable)
     }
 
-    async fn start(&self, durability: Durability) -> Result<(), LocalError> {
+    /// Starts the server, or adopts the one that runs. Call it under the directory's lock.
+    pub async fn start(&self, durability: Durability) -> Result<(), LocalError> {
+        if !self.user.can_enter(&self.dir).await {
+            let (dir, user) = (self.dir.clone(), self.user.name.clone());
+            return Err(LocalError::Unreachable { dir, user });
+        }
         let major = self.programs.major;
         let socket_dir = self.socket_dir.display();
         let deadline = Instant::now() + REMAINS;

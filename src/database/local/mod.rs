@@ -91,7 +91,7 @@ impl LocalPostgres {
         wait_for(|| lock.try_lock(), &dir, 2 * START).await?;
         let deadline = Instant::now() + START;
         loop {
-            let cluster = Cluster::up(&dir, Durability::None).await?;
+            let cluster = up(&dir, Durability::None).await?;
             // Fails when the keeper stops the cluster at this very moment.
             let ready = match db::prepare(&cluster.admin_options()).await {
                 Ok(()) => db::announce_presence(&cluster.admin_options()).await,
@@ -131,7 +131,7 @@ impl LocalPostgres {
         // Held by a last guest while it stops the cluster.
         let in_use = open_lock(&data_dir.join("in-use"))?;
         wait_for(|| in_use.try_lock_shared(), data_dir, START).await?;
-        let cluster = Cluster::up(data_dir, Durability::Full).await?;
+        let cluster = up(data_dir, Durability::Full).await?;
         let prepared = db::prepare(&cluster.admin_options()).await;
         let local = LocalPostgres { cluster, role: Role::Owner { _lock: lock, in_use } };
         if let Err(error) = prepared {
@@ -153,6 +153,16 @@ impl LocalPostgres {
         }
         Ok(Some(LocalPostgres { cluster, role: Role::Guest { in_use } }))
     }
+}
+
+/// The running cluster of the directory. Call it under the directory's lock.
+async fn up(data_dir: &Path, durability: Durability) -> Result<Cluster, LocalError> {
+    let cluster = match Cluster::find(data_dir)? {
+        Some(cluster) => cluster,
+        None => make::make(data_dir).await?,
+    };
+    cluster.start(durability).await?;
+    Ok(cluster)
 }
 
 /// The absolute path of the directory, which is made if it is not there.

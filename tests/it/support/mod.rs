@@ -28,7 +28,6 @@ pub struct TestSite {
     pub app: App,
     /// The test's own way to the database, beside the site's.
     pub db: PgPool,
-    _database: Option<Database>,
 }
 
 impl TestSite {
@@ -41,7 +40,6 @@ impl TestSite {
         let database = database().await;
         let mut site = TestSite::over(database.options(), base_url);
         site.db = database.pool.clone();
-        site._database = Some(database);
         site
     }
 
@@ -59,7 +57,7 @@ impl TestSite {
             passwords: Passwords::new().unwrap(),
             limits: Limits::default(),
         };
-        TestSite { router: routes::router(app.clone()), app, db, _database: None }
+        TestSite { router: routes::router(app.clone()), app, db }
     }
 
     pub fn visitor(&self) -> Visitor {
