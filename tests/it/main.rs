@@ -15,6 +15,7 @@ mod people;
 mod posts;
 mod queries;
 mod search;
+mod server;
 mod sessions;
 mod support;
 mod tidy;
