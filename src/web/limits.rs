@@ -90,12 +90,15 @@ async fn whole(request: Request) -> Result<Request, Error> {
     }
 }
 
-/// Addresses longer than this are nobody's; the query alone may take half.
+/// Addresses longer than this are nobody's.
 const MAX_ADDRESS: usize = 4096;
+/// The longest search, 200 characters of four bytes, each byte written as `%XX`, and what goes
+/// with it.
+const MAX_QUERY: usize = 3072;
 
 pub async fn short_address(request: Request, next: Next) -> Response {
     let uri = request.uri();
     let is_long = uri.path_and_query().is_some_and(|all| all.as_str().len() > MAX_ADDRESS)
-        || uri.query().is_some_and(|query| query.len() > MAX_ADDRESS / 2);
+        || uri.query().is_some_and(|query| query.len() > MAX_QUERY);
     if is_long { StatusCode::URI_TOO_LONG.into_response() } else { next.run(request).await }
 }

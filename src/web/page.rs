@@ -72,10 +72,7 @@ pub struct LocalPath(String);
 
 impl LocalPath {
     pub fn parse(text: &str) -> Option<LocalPath> {
-        let rest = text.strip_prefix('/')?;
-        let is_local = !rest.starts_with(['/', '\\']);
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-        (is_local && is_plain && text.len() <= 512).then(|| LocalPath(text.to_owned()))
+        (stays_here(text) && text.len() <= 512).then(|| LocalPath(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -83,16 +80,22 @@ impl LocalPath {
     }
 }
 
+fn stays_here(path: &str) -> bool {
+    let is_local = path.strip_prefix('/').is_some_and(|rest| !rest.starts_with('/'));
+    is_local && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+}
+
 /// 303: the answer to a form that did what it should.
 pub fn see_other(path: &str) -> Response {
     Redirect::to(path).into_response()
 }
 
-/// `/login` with the way back.
+/// `/login` with the way back, where the log-in would lead there.
 pub fn login_url(next: &str) -> String {
     const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
     match next {
         "/" | "/login" | "/signup" => "/login".to_owned(),
+        next if LocalPath::parse(next).is_none() => "/login".to_owned(),
         next => format!("/login?next={}", utf8_percent_encode(next, UNSAFE)),
     }
 }
@@ -121,8 +124,12 @@ pub async fn without_trailing_slash(request: Request, next: Next) -> Response {
         return next.run(request).await;
     }
     let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
-    // Never `//elsewhere`: that would be another site.
-    Redirect::permanent(&format!("/{}{query}", shorter.trim_start_matches('/'))).into_response()
+    let shorter = format!("/{}{query}", shorter.trim_start_matches('/'));
+    // `/\elsewhere` would be another site to a browser.
+    if !stays_here(&shorter) {
+        return next.run(request).await;
+    }
+    Redirect::permanent(&shorter).into_response()
 }
 
 /// Marks an answer that holds what only this visitor may see and that nobody should keep.

@@ -8,6 +8,7 @@
 )]
 
 mod feed;
+mod hostile;
 mod local_postgres;
 mod migrations;
 mod people;

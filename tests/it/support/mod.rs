@@ -1,7 +1,9 @@
 //! `TestSite` is a running site over a database of its own; `Visitor` is one browser talking to it.
 
 mod database;
+pub mod oracle;
 mod visitor;
+pub mod wire;
 
 use std::{path::PathBuf, process::Stdio, sync::Arc};
 
@@ -16,7 +18,7 @@ use social_post::{
 use sqlx::PgPool;
 
 pub use database::{Database, database, empty_database};
-pub use visitor::{Visitor, encode};
+pub use visitor::{Reply, Visitor, encode};
 
 /// Good enough for the site, and for every person in these tests.
 pub const PASSWORD: &str = "violet kettle 9 harbour";

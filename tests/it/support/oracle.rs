@@ -1,0 +1,163 @@
+//! What holds of every answer, whatever was asked.
+
+use super::Reply;
+
+/// On every answer, whatever its status.
+const HEADERS: [(&str, &str); 6] = [
+    ("content-security-policy", "default-src 'none'; script-src 'self'"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=()"),
+];
+
+/// Words of the machinery, which no visitor should ever read.
+const INTERNALS: [&str; 18] = [
+    "serde",
+    "axum",
+    "sqlx",
+    "postgres",
+    "hyper",
+    "tokio",
+    "askama",
+    "panicked",
+    "deserialize",
+    "i64",
+    "utf8error",
+    ".rs:",
+    "sqlstate",
+    "relation \"",
+    "constraint",
+    "duplicate key",
+    "missing field",
+    "unknown field",
+];
+
+/// Fails unless the answer keeps every rule; `secrets` are texts that stand in no answer.
+#[track_caller]
+pub fn check(reply: &Reply, asked: &str, secrets: &[&str]) {
+    let status = reply.status.as_u16();
+    assert!(status < 500 || status == 503, "{asked}: {status} {}", reply.body);
+    if status == 503 {
+        assert_ne!(reply.header("retry-after"), "", "{asked}: a 503 without Retry-After");
+    }
+    if status == 405 {
+        assert_ne!(reply.header("allow"), "", "{asked}: a 405 without Allow");
+    }
+    check_any(reply, asked, secrets);
+}
+
+/// As [`check`], for a test that makes the site fail.
+#[track_caller]
+pub fn check_any(reply: &Reply, asked: &str, secrets: &[&str]) {
+    if reply.headers.contains_key("location") {
+        let place = reply.location();
+        let is_here = place.starts_with('/') && !place.starts_with("//");
+        let is_plain = place.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        assert!(is_here && is_plain, "{asked}: leads to {place:?}");
+    }
+    for (name, start) in HEADERS {
+        let value = reply.header(name);
+        assert!(value.starts_with(start), "{asked}: {} with {name}: {value:?}", reply.status);
+    }
+    for name in ["server", "x-powered-by", "access-control-allow-origin"] {
+        assert!(!reply.headers.contains_key(name), "{asked}: has {name}");
+    }
+
+    let kind = reply.header("content-type");
+    if kind.starts_with("text/") {
+        assert!(kind.ends_with("; charset=utf-8"), "{asked}: {kind}");
+    }
+    assert!(reply.body.is_empty() || !kind.is_empty(), "{asked}: a body without a type");
+    if matches!(kind.split(';').next(), Some("text/html" | "text/plain")) {
+        let lower = reply.body.to_lowercase();
+        for word in INTERNALS {
+            assert!(!lower.contains(word), "{asked}: says {word:?}: {}", reply.body);
+        }
+    }
+    if kind.starts_with("text/html")
+        && let Err(problem) = markup(&reply.body)
+    {
+        panic!("{asked}: {problem}: {}", reply.body);
+    }
+
+    for secret in secrets {
+        assert!(!reply.body.contains(secret), "{asked}: the page tells {secret:?}");
+        for (name, value) in &reply.headers {
+            let is_told = String::from_utf8_lossy(value.as_bytes()).contains(secret);
+            assert!(!is_told || name == "set-cookie", "{asked}: {name} tells {secret:?}");
+        }
+    }
+}
+
+/// Reads the tags as a browser would. A text that broke out of its place shows as an attribute
+/// without quotes, with an odd name or with code in it.
+fn markup(html: &str) -> Result<(), String> {
+    let mut rest = html;
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        if rest.starts_with('!') {
+            let is_doctype = rest.starts_with("!doctype html>");
+            rest = is_doctype.then(|| &rest[14..]).ok_or("a comment or declaration")?;
+            continue;
+        }
+        let name_ends = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '/' | '-')))
+            .ok_or("an unfinished tag")?;
+        let name = rest[..name_ends].trim_matches('/').to_owned();
+        if name.is_empty() || name.contains('/') {
+            return Err(format!("<{} is no tag of ours", &rest[..name_ends]));
+        }
+        rest = &rest[name_ends..];
+        loop {
+            rest = rest.trim_start();
+            if let Some(after) = rest.strip_prefix("/>").or_else(|| rest.strip_prefix('>')) {
+                rest = after;
+                break;
+            }
+            let ends = rest
+                .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
+                .filter(|ends| *ends > 0 || rest.starts_with("viewBox"))
+                .ok_or_else(|| format!("<{name}> has an odd attribute"))?;
+            let ends = if rest.starts_with("viewBox") { "viewBox".len() } else { ends };
+            let attribute = &rest[..ends];
+            rest = &rest[ends..];
+            let mut value = "";
+            if let Some(quoted) = rest.strip_prefix('=') {
+                let quote = quoted.chars().next().filter(|c| matches!(c, '"' | '\''));
+                let quote = quote.ok_or_else(|| format!("{attribute} is not quoted"))?;
+                (value, rest) = quoted[1..]
+                    .split_once(quote)
+                    .ok_or_else(|| format!("{attribute} has no end"))?;
+            }
+            let leads_on = !matches!(attribute, "value" | "content" | "title" | "aria-label");
+            let is_code = attribute.starts_with("on")
+                || attribute == "style"
+                || attribute.starts_with("hx-on")
+                || (leads_on && value.trim_start().to_lowercase().starts_with("javascript:"));
+            if is_code {
+                return Err(format!("code in {attribute}={value:?} of <{name}>"));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_reader_of_tags_sees_what_broke_out() {
+    for fine in ["<p>a > b</p>", "<input value=\"x&#34;>\" required/>", "a <br> b"] {
+        assert_eq!(markup(fine), Ok(()), "{fine}");
+    }
+    for broken in [
+        "<svg/onload=alert(1)>",
+        "<input value=\"x\"&gt;\">",
+        "<input value=x>",
+        "<a href=\"JavaScript:alert(1)\">",
+        "<p \"></p>",
+        "<!-- x -->",
+        "a < b",
+    ] {
+        assert!(markup(broken).is_err(), "{broken}");
+    }
+}
