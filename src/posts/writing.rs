@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     body::{Body as HttpBody, to_bytes},
     extract::{FromRequest as _, Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -98,6 +98,13 @@ impl Target {
         }
     }
 
+    fn preview(self) -> String {
+        match self {
+            Target::New => "/posts/preview".to_owned(),
+            Target::Edit(id) => format!("/posts/preview?of={id}"),
+        }
+    }
+
     fn cancel(self) -> String {
         match self {
             Target::New => "/".to_owned(),
@@ -143,9 +150,10 @@ impl PostForm {
 }
 
 #[derive(Template)]
-#[template(path = "posts/_preview.html")]
-struct PreviewPart {
+#[template(path = "posts/_previewed.html")]
+struct Previewed {
     preview: Preview,
+    problems: Problems,
 }
 
 pub async fn new(_: Viewer, shell: Shell) -> Page<impl Template> {
@@ -205,6 +213,7 @@ pub async fn save(
 pub async fn preview(
     _: Viewer,
     shell: Shell,
+    uri: Uri,
     headers: HeaderMap,
     Form(typed): Form<Typed>,
 ) -> Response {
@@ -225,11 +234,11 @@ pub async fn preview(
     };
     let status =
         if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    if wants_fragment(&headers) && problems.is_empty() {
-        return Page(PreviewPart { preview }).into_response();
+    if wants_fragment(&headers) {
+        return with_status(status, Previewed { preview, problems });
     }
     let preview = Some(preview);
-    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, Target::New, typed) })
+    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, target(&uri), typed) })
 }
 
 fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Response {
@@ -276,7 +285,9 @@ pub async fn give_back(State(app): State<App>, request: Request, next: Next) -> 
     page
 }
 
-fn target(uri: &axum::http::Uri) -> Target {
-    let id = uri.path().strip_prefix("/posts/").and_then(|rest| rest.strip_suffix("/edit"));
+/// What a request to one of the addresses of a [`Target`] is about.
+fn target(uri: &Uri) -> Target {
+    let edited = uri.path().strip_prefix("/posts/").and_then(|rest| rest.strip_suffix("/edit"));
+    let id = edited.or_else(|| uri.query()?.strip_prefix("of="));
     id.and_then(|id| id.parse().ok()).map_or(Target::New, |id| Target::Edit(PostId(id)))
 }
