@@ -68,10 +68,10 @@ impl Period {
     pub fn label(self) -> &'static str {
         match self {
             Period::Day => "Today",
-            Period::Week => "This week",
-            Period::Month => "This month",
-            Period::Year => "This year",
-            Period::All => "All time",
+            Period::Week => "Week",
+            Period::Month => "Month",
+            Period::Year => "Year",
+            Period::All => "All",
         }
     }
 

@@ -13,7 +13,11 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use percent_encoding::percent_decode;
-use serde::de::{DeserializeOwned, value::MapDeserializer};
+use serde::{
+    Deserializer,
+    de::{DeserializeOwned, IntoDeserializer, Visitor, value::MapDeserializer},
+    forward_to_deserialize_any,
+};
 
 use super::Error;
 
@@ -42,7 +46,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
         if fields.len() > MAX_FIELDS {
             return Err(Error::Invalid("The form has too many fields.".into()));
         }
-        T::deserialize(MapDeserializer::<_, Silent>::new(fields.into_iter())).map(Form).map_err(
+        read(fields).map(Form).map_err(
             |Silent| Error::Invalid("The form has a field that does not belong to it.".into()),
         )
     }
@@ -61,7 +65,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
                 "The address has a character that cannot be stored.".into(),
             ));
         }
-        T::deserialize(MapDeserializer::<_, Silent>::new(fields.into_iter())).map(Query).map_err(
+        read(fields).map(Query).map_err(
             |Silent| Error::BadRequest("The address has a value that makes no sense.".into()),
         )
     }
@@ -125,6 +129,48 @@ fn decode(bytes: &[u8]) -> Result<String, Error> {
     let decoded: Cow<[u8]> = percent_decode(&spaced).into();
     String::from_utf8(decoded.into_owned())
         .map_err(|_| Error::BadRequest("The text is not valid UTF-8.".into()))
+}
+
+fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, Silent> {
+    let fields = fields.into_iter().map(|(name, value)| (name, Value(value)));
+    T::deserialize(MapDeserializer::new(fields))
+}
+
+/// A field's text. serde's own `String` is never an `Option`; this one, being there, is `Some`.
+struct Value(String);
+
+impl IntoDeserializer<'_, Silent> for Value {
+    type Deserializer = Value;
+
+    fn into_deserializer(self) -> Value {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Value {
+    type Error = Silent;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+        visitor.visit_string(self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Silent> {
+        self.0.into_deserializer().deserialize_enum(name, variants, visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
 }
 
 /// serde's message names our types, so nobody gets to see it.
