@@ -1,78 +1,74 @@
 //! Makes the files a browser fetches: joined, named by their content, compressed once and for all.
 
-use std::{
-    env, fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process,
-};
+use std::{env, error::Error, fmt::Write as _, fs, io::Write as _, path::Path, process};
 
 use sha2::{Digest as _, Sha256};
 
 const HTMX: &str = "node_modules/htmx.org/dist/htmx.min.js";
 
-fn main() {
-    println!("cargo:rerun-if-changed=static");
-    println!("cargo:rerun-if-changed=migrations");
-    println!("cargo:rerun-if-changed={HTMX}");
-    println!("cargo:rerun-if-changed=build.rs");
-
+fn main() -> Result<(), Box<dyn Error>> {
+    for input in ["static", "migrations", HTMX, "build.rs"] {
+        println!("cargo:rerun-if-changed={input}");
+    }
     let Ok(htmx) = fs::read_to_string(HTMX) else {
         eprintln!("htmx is not installed: run `npm ci` first, or let `bin/run` do it");
         process::exit(1);
     };
     // One file: as two deferred ones they race.
-    let js = format!("{}\n{}", htmx.trim_end(), read("static/js/app.js"));
-    let css = read("static/css/app.css");
+    let script = format!("{}\n{}", htmx.trim_end(), fs::read_to_string("static/js/app.js")?);
+    let style = fs::read_to_string("static/css/app.css")?;
+    let icon = fs::read_to_string("static/img/favicon.svg")?;
 
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = env::var("OUT_DIR")?;
+    let out = Path::new(&out);
     let mut table = String::new();
-    let mut add = |constant: &str, name: &str, kind: &str, content: &[u8]| {
-        let hash: String =
-            Sha256::digest(content).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        let (stem, extension) = name.split_once('.').expect("an asset's name has an extension");
-        let path = format!("/static/{stem}.{hash}.{extension}");
-        let file = out.join(name);
-        write(&file, content);
-        write(&file.with_extension(format!("{extension}.br")), &brotli(content));
-        write(&file.with_extension(format!("{extension}.gz")), &gzip(content));
-        table.push_str(&format!(
-            "pub static {constant}: Asset = Asset {{\n    path: {path:?},\n    content_type: {kind:?},\n    \
-             etag: \"\\\"{hash}\\\"\",\n    plain: include_bytes!({file:?}),\n    \
-             brotli: include_bytes!({:?}),\n    gzip: include_bytes!({:?}),\n}};\n",
-            file.with_extension(format!("{extension}.br")),
-            file.with_extension(format!("{extension}.gz")),
-        ));
-    };
-    add("CSS", "app.css", "text/css; charset=utf-8", css.as_bytes());
-    add("JS", "app.js", "text/javascript; charset=utf-8", js.as_bytes());
-    add(
-        "ICON",
-        "favicon.svg",
-        "image/svg+xml; charset=utf-8",
-        read("static/img/favicon.svg").as_bytes(),
-    );
-    write(&out.join("assets.rs"), table.as_bytes());
+    add(out, &mut table, "CSS", "app", "css", "text/css; charset=utf-8", &style)?;
+    add(out, &mut table, "JS", "app", "js", "text/javascript; charset=utf-8", &script)?;
+    add(out, &mut table, "ICON", "favicon", "svg", "image/svg+xml; charset=utf-8", &icon)?;
+    fs::write(out.join("assets.rs"), table)?;
+    Ok(())
 }
 
-fn read(path: &str) -> String {
-    fs::read_to_string(path).unwrap_or_else(|err| panic!("{path}: {err}"))
+/// Writes one file in its three forms, and the Rust that embeds them.
+fn add(
+    out: &Path,
+    table: &mut String,
+    constant: &str,
+    stem: &str,
+    extension: &str,
+    content_type: &str,
+    content: &str,
+) -> Result<(), Box<dyn Error>> {
+    let mut hash = String::new();
+    for byte in Sha256::digest(content).iter().take(6) {
+        write!(hash, "{byte:02x}")?;
+    }
+    let name = format!("{stem}.{extension}");
+    fs::write(out.join(&name), content)?;
+    fs::write(out.join(format!("{name}.br")), brotli(content)?)?;
+    fs::write(out.join(format!("{name}.gz")), gzip(content)?)?;
+    writeln!(
+        table,
+        r#"pub static {constant}: Asset = Asset {{
+            path: "/static/{stem}.{hash}.{extension}",
+            content_type: "{content_type}",
+            etag: "\"{hash}\"",
+            plain: include_bytes!("{name}"),
+            brotli: include_bytes!("{name}.br"),
+            gzip: include_bytes!("{name}.gz"),
+        }};"#
+    )?;
+    Ok(())
 }
 
-fn write(path: &Path, content: &[u8]) {
-    fs::write(path, content).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
-}
-
-fn brotli(content: &[u8]) -> Vec<u8> {
+fn brotli(content: &str) -> std::io::Result<Vec<u8>> {
     let mut packed = Vec::new();
-    brotli::CompressorWriter::new(&mut packed, 4096, 11, 22)
-        .write_all(content)
-        .expect("writing to memory cannot fail");
-    packed
+    brotli::CompressorWriter::new(&mut packed, 4096, 11, 22).write_all(content.as_bytes())?;
+    Ok(packed)
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
+fn gzip(content: &str) -> std::io::Result<Vec<u8>> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    packer.write_all(content).expect("writing to memory cannot fail");
-    packer.finish().expect("writing to memory cannot fail")
+    packer.write_all(content.as_bytes())?;
+    packer.finish()
 }

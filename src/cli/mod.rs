@@ -33,7 +33,7 @@ struct Cli {
 
 #[derive(Debug, clap::Args)]
 struct ServeArgs {
-    /// Address and port to listen on, such as 127.0.0.1:9000 (setting LISTEN_ADDR)
+    /// Address and port to listen on, such as 127.0.0.1:9000 (setting `LISTEN_ADDR`)
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
 }

@@ -106,7 +106,7 @@ async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
                 tracing::debug!(swept, "cleared ended sessions");
                 Duration::from_secs(1)
             }
-            Ok(_) => Duration::from_secs(600),
+            Ok(_) => Duration::from_mins(10),
             Err(err) => {
                 tracing::warn!(%err, "cannot clear ended sessions");
                 Duration::from_secs(30)

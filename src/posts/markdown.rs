@@ -6,7 +6,10 @@
 use std::{collections::HashSet, sync::LazyLock};
 
 use ammonia::{Builder, UrlRelative};
-use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use linkify::{LinkFinder, LinkKind};
+use pulldown_cmark::{
+    CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd, TextMergeStream, html,
+};
 
 /// Headings below the page's own; no image (it would tell another site who reads), no `id` or
 /// `class` but a code block's language.
@@ -83,7 +86,7 @@ impl askama::filters::HtmlSafe for Html {}
 /// HTML with allowed elements only. Rendering the same text again gives the same.
 pub fn to_html(markdown: &str) -> Html {
     let mut unsafe_html = String::with_capacity(markdown.len() * 3 / 2);
-    html::push_html(&mut unsafe_html, shallow(events(markdown)));
+    html::push_html(&mut unsafe_html, shallow(linked(events(markdown))));
     Html(SANITISER.clean(&unsafe_html).to_string())
 }
 
@@ -95,7 +98,8 @@ pub fn excerpt(markdown: &str, length: usize) -> String {
     for event in events(&start) {
         match event {
             Event::Text(part) | Event::Code(part) => text.push_str(&part),
-            Event::SoftBreak | Event::HardBreak | Event::End(_) => text.push(' '),
+            Event::SoftBreak | Event::HardBreak => text.push(' '),
+            Event::End(end) if !is_inline(end) => text.push(' '),
             _ => {}
         }
         if text.len() > length * 4 {
@@ -138,6 +142,38 @@ fn events(markdown: &str) -> impl Iterator<Item = Event<'_>> {
     })
 }
 
+/// Makes links of addresses that stand in the text bare, as people write them.
+fn linked<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
+    let mut finder = LinkFinder::new();
+    finder.kinds(&[LinkKind::Url]);
+    let mut untouched = 0;
+    TextMergeStream::new(events).flat_map(move |event| {
+        match &event {
+            Event::Start(Tag::Link { .. } | Tag::CodeBlock(_)) => untouched += 1,
+            Event::End(TagEnd::Link | TagEnd::CodeBlock) => untouched -= 1,
+            Event::Text(text) if untouched == 0 && text.contains("://") => {
+                return finder.spans(text).flat_map(|span| with_link(&span)).collect();
+            }
+            _ => {}
+        }
+        vec![event]
+    })
+}
+
+fn with_link(span: &linkify::Span) -> Vec<Event<'static>> {
+    let text = || CowStr::from(span.as_str().to_owned());
+    if span.kind().is_none() {
+        return vec![Event::Text(text())];
+    }
+    let link = Tag::Link {
+        link_type: LinkType::Autolink,
+        dest_url: text(),
+        title: CowStr::Borrowed(""),
+        id: CowStr::Borrowed(""),
+    };
+    vec![Event::Start(link), Event::Text(text()), Event::End(TagEnd::Link)]
+}
+
 /// The page has its own `h1`, and lists use `h2`.
 fn below_page(level: HeadingLevel) -> HeadingLevel {
     match level {
@@ -161,6 +197,13 @@ fn shallow<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = 
     })
 }
 
+fn is_inline(end: TagEnd) -> bool {
+    matches!(
+        end,
+        TagEnd::Emphasis | TagEnd::Strong | TagEnd::Strikethrough | TagEnd::Link | TagEnd::Image
+    )
+}
+
 fn is_language(class: &str) -> bool {
     class.strip_prefix("language-").is_some_and(|name| {
         !name.is_empty()
@@ -179,9 +222,19 @@ mod tests {
 
     #[test]
     fn what_people_write_comes_out_as_they_meant_it() {
-        insta::assert_snapshot!(to_html(
-            "# Hi *you*\n\n1 < 2, **b** ~~c~~ `d` [e](https://f.test)\n\n- g\n- h\n\n```rust\nfn i() {}\n```"
-        ));
+        let html = to_html(
+            "# Hi *you*\n\n1 < 2, **b** ~~c~~ `d` [e](https://f.test)\n\n- g\n- h\n\n```rust\nfn i() {}\n```",
+        );
+        insta::assert_snapshot!(html, @r#"
+        <h3>Hi <em>you</em></h3>
+        <p>1 &lt; 2, <strong>b</strong> <del>c</del> <code>d</code> <a href="https://f.test" rel="ugc nofollow noopener noreferrer">e</a></p>
+        <ul>
+        <li>g</li>
+        <li>h</li>
+        </ul>
+        <pre><code class="language-rust">fn i() {}
+        </code></pre>
+        "#);
     }
 
     #[test]
@@ -215,10 +268,23 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_address_is_a_link_but_not_in_code_or_twice() {
+        let rel = r#"rel="ugc nofollow noopener noreferrer""#;
+        assert_eq!(
+            to_html("See (https://a.test/x_y_z?b=c&d). `https://b.test` [https://c.test](https://d.test)").0.trim(),
+            format!(
+                "<p>See (<a href=\"https://a.test/x_y_z?b=c&amp;d\" {rel}>https://a.test/x_y_z?b=c&amp;d</a>). \
+                 <code>https://b.test</code> <a href=\"https://d.test\" {rel}>https://c.test</a></p>"
+            )
+        );
+        assert_eq!(to_html("javascript://a.test/%0aalert(1)").0.matches("href").count(), 0);
+    }
+
+    #[test]
     fn an_excerpt_is_plain_and_ends_between_words() {
         assert_eq!(
-            excerpt("# One\n\nTwo **three** [four](https://x.test) five", 200),
-            "One Two three four five"
+            excerpt("# One\n\nTwo **three** [four](https://x.test), *five*.", 200),
+            "One Two three four, five."
         );
         assert_eq!(excerpt("One two three", 8), "One two…");
         assert_eq!(excerpt(&"x".repeat(50), 8), "xxxxxxxx…");

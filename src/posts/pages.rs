@@ -1,5 +1,7 @@
 //! Posts as people see them: lists, the page of one post, and the forms of its author.
 
+use std::collections::HashSet;
+
 use askama::Template;
 use axum::{
     extract::State,
@@ -20,7 +22,7 @@ use crate::{
     web::{
         Error, Page, Result, Shell,
         error::wants_fragment,
-        extract::{Path, Query},
+        extract::{Path, Query, given},
         filters,
     },
 };
@@ -60,7 +62,7 @@ impl List {
                 let ids: Vec<PostId> = posts.iter().map(|post| post.id).collect();
                 votes::db::among(db, viewer.id, &ids).await?
             }
-            _ => Default::default(),
+            _ => HashSet::new(),
         };
         let row = |post: Listed| Row { voted: voted.contains(&post.id), post, marks: None };
         Ok(List { rows: posts.into_iter().map(row).collect(), older })
@@ -86,6 +88,7 @@ struct Feed {
 
 #[derive(Deserialize)]
 pub struct Paged {
+    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 
@@ -119,6 +122,7 @@ pub async fn newest(
 pub struct TopQuery {
     #[serde(default)]
     t: Period,
+    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 

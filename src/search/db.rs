@@ -17,7 +17,8 @@ use crate::{
 ///
 /// At most [`BOUND`] matches are ranked, the newest ones; newest-first goes on through all of
 /// them. A word that is nowhere costs one look into the index: the search table has no index by
-/// date that a planner could walk instead. The outer joins see no more than a page of rows.
+/// date that a planner could walk instead. A query that only leaves words out would be all posts, and
+/// finds none.
 pub async fn find(
     db: &PgPool,
     words: &Words,
@@ -28,7 +29,7 @@ pub async fn find(
     let rows = sqlx::query!(
         r#"
         with asked as materialized (
-            select search_query($1) as query
+            select query from search_query($1) as query where querytree(query) not in ('', 'T')
         ), hits as materialized (
             select s.post_id, s.created_at, s.document
             from post_search s, asked

@@ -16,7 +16,12 @@ use crate::{
         pages::{List, Older},
         ranking::{After, Hot},
     },
-    web::{Page, Result, Shell, error::wants_fragment, extract::Query, filters},
+    web::{
+        Page, Result, Shell,
+        error::wants_fragment,
+        extract::{Query, given},
+        filters,
+    },
 };
 
 #[derive(Deserialize)]
@@ -25,6 +30,7 @@ pub struct SearchQuery {
     q: String,
     #[serde(default)]
     sort: Sort,
+    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 

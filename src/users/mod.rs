@@ -188,9 +188,10 @@ pub enum Login {
 impl Login {
     /// `None` for what can be neither; nobody has that login.
     pub fn parse(text: &str) -> Option<Login> {
-        match text.contains('@') {
-            true => Email::parse(text).ok().map(Login::Email),
-            false => Username::parse(text).ok().map(Login::Name),
+        if text.contains('@') {
+            Email::parse(text).ok().map(Login::Email)
+        } else {
+            Username::parse(text).ok().map(Login::Name)
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     web::{
         Error, Page, Result, Shell, cursor,
         error::wants_fragment,
-        extract::{Form, Path, Query},
+        extract::{Form, Path, Query, given},
         filters,
         flash::Flash,
         page::{LocalPath, see_other},
@@ -251,6 +251,7 @@ struct Older {
 
 #[derive(Deserialize)]
 pub struct Paged {
+    #[serde(default, deserialize_with = "given")]
     after: Option<String>,
 }
 

@@ -164,13 +164,17 @@ mod tests {
 
     #[test]
     fn a_guessable_password_is_refused_with_the_reason() {
-        let of = |text: &str| NewPassword::parse(text, &["social post", "mirabelle"]).err();
+        let of = |text: &str| {
+            let email = Email::parse("mirabelle@example.org").ok();
+            NewPassword::parse(text, &context("Social Post", None, email.as_ref())).err()
+        };
         assert_eq!(of("short"), Some(BadPassword::TooShort));
         assert_eq!(of("passwordpassword"), Some(BadPassword::Guessable));
         assert_eq!(of("mirabelle123"), Some(BadPassword::Guessable));
         assert_eq!(of("socialpost12345"), Some(BadPassword::Guessable));
+        assert_eq!(of("mirabelle@example.org"), Some(BadPassword::Guessable));
         assert_eq!(of("abcdefghi\0jklmnop"), Some(BadPassword::Control));
-        assert_eq!(of(&"violet kettle 9 ".repeat(8)), None);
+        assert_eq!(of(&format!("violet kettle {}", "é".repeat(114))), None);
         assert_eq!(of(&"x".repeat(129)), Some(BadPassword::TooLong));
         assert_eq!(of("violet kettle 9 harbour"), None);
     }
@@ -178,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn every_character_counts_and_spelling_does_not() {
         let passwords = Passwords::new().unwrap();
-        let long = format!("{}violet kettle", "é".repeat(115));
+        let long = format!("violet {} kettle 9 harbour", "é".repeat(100));
         let hash = passwords.hash(NewPassword::parse(&long, &[]).unwrap()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
 

@@ -89,12 +89,12 @@ async fn take_back(db: &PgPool, voter: UserId, post: PostId) -> sqlx::Result<Opt
 /// Which of `posts` the voter voted for.
 pub async fn among(db: &PgPool, voter: UserId, posts: &[PostId]) -> sqlx::Result<HashSet<PostId>> {
     let ids: Vec<i64> = posts.iter().map(|post| post.0).collect();
-    let voted = sqlx::query_scalar!(
+    let found = sqlx::query_scalar!(
         r#"select post_id as "post_id: PostId" from votes where user_id = $1 and post_id = any($2)"#,
         voter as UserId,
         &ids,
     )
     .fetch_all(db)
     .await?;
-    Ok(voted.into_iter().collect())
+    Ok(found.into_iter().collect())
 }

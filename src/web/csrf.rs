@@ -39,9 +39,8 @@ fn is_own(headers: &HeaderMap, site: &Site) -> bool {
     let origin = one(headers, &header::ORIGIN);
     let is_ours = |origin: &[u8]| origin == site.base_url.origin().as_bytes();
     match (one(headers, &SEC_FETCH_SITE), origin) {
-        (One::Value(b"same-origin"), _) => true,
-        // A person's own doing, such as a reload; no browser says this of another site's form.
-        (One::Value(b"none"), One::Absent) => true,
+        // "none" is a person's own doing, such as a reload; no browser says it of a form elsewhere.
+        (One::Value(b"same-origin"), _) | (One::Value(b"none"), One::Absent) => true,
         (One::Value(b"none") | One::Absent, One::Value(origin)) => is_ours(origin),
         (One::Absent, One::Absent) => cookies::read(headers, &site.cookie_name("sid")).is_none(),
         _ => false,

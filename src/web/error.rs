@@ -93,7 +93,7 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// SQLSTATE codes of a database that cannot serve now but will (PostgreSQL, appendix A):
+/// SQLSTATE codes of a database that cannot serve now but will (Postgres' manual, appendix A):
 /// connection failures, conflicts that outlived their retries, no resources, full disk, time-outs,
 /// shutdown and recovery, a standby.
 fn means_away(code: &str) -> bool {
@@ -157,10 +157,10 @@ pub async fn as_page(State(app): State<App>, request: Request, next: Next) -> Re
     let message = describe(&response);
     if is_fragment {
         let headers = response.headers_mut();
-        if status == StatusCode::UNAUTHORIZED {
-            if let Ok(login) = HeaderValue::from_str(&page::login_url(&came_from)) {
-                headers.insert("hx-redirect", login);
-            }
+        if status == StatusCode::UNAUTHORIZED
+            && let Ok(login) = HeaderValue::from_str(&page::login_url(&came_from))
+        {
+            headers.insert("hx-redirect", login);
         }
         headers.insert("hx-retarget", HeaderValue::from_static("#flash"));
         headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
@@ -192,6 +192,7 @@ pub async fn no_such_method() -> StatusCode {
 }
 
 /// A handler panicked: one 500, and the site lives on.
+#[expect(clippy::needless_pass_by_value, reason = "tower asks for this shape")]
 pub fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
     let words = cause.downcast_ref::<String>().map(String::as_str);
     let words = words.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no message");

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unnecessary_wraps,
     clippy::trivially_copy_pass_by_ref,
+    clippy::inline_always,
     reason = "askama asks for this shape"
 )]
 

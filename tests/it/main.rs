@@ -7,9 +7,7 @@
     reason = "a test that cannot set up should stop right there"
 )]
 
-mod cli;
 mod feed;
-mod hostile;
 mod local_postgres;
 mod migrations;
 mod people;
@@ -20,4 +18,3 @@ mod sessions;
 mod support;
 mod tidy;
 mod votes;
-mod web;

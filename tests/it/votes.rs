@@ -144,10 +144,10 @@ async fn a_vote_and_a_deletion_at_once_both_end_well() {
     }
     for round in 0..40 {
         let post = site.post_by("ada", &format!("Post {round}")).await;
-        let mut votes = tokio::task::JoinSet::new();
+        let mut pressing = tokio::task::JoinSet::new();
         for voter in &voters {
             let voter = voter.clone();
-            votes.spawn(async move {
+            pressing.spawn(async move {
                 let reply =
                     voter.post_part(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
                 assert!(
@@ -160,7 +160,7 @@ async fn a_vote_and_a_deletion_at_once_both_end_well() {
         }
         let deleted = ada.post(&format!("/posts/{post}/delete"), &[]).await;
         assert_eq!(deleted.status, 303);
-        votes.join_all().await;
+        pressing.join_all().await;
     }
     assert_eq!(site.count("select count(*) from votes").await, 0);
     assert_eq!(site.count("select count(*) from post_ranks").await, 0);

@@ -16,7 +16,7 @@ use social_post::{
 use sqlx::PgPool;
 
 pub use database::{Database, database, empty_database};
-pub use visitor::{Reply, Visitor, encode};
+pub use visitor::{Visitor, encode};
 
 /// Good enough for the site, and for every person in these tests.
 pub const PASSWORD: &str = "violet kettle 9 harbour";
@@ -24,8 +24,8 @@ pub const PASSWORD: &str = "violet kettle 9 harbour";
 pub struct TestSite {
     pub router: Router,
     pub app: App,
+    /// The test's own way to the database, beside the site's.
     pub db: PgPool,
-    _database: Option<Database>,
 }
 
 impl TestSite {
@@ -37,7 +37,7 @@ impl TestSite {
     pub async fn at(base_url: &str) -> TestSite {
         let database = database().await;
         let mut site = TestSite::over(database.options(), base_url);
-        site._database = Some(database);
+        site.db = database.pool.clone();
         site
     }
 
@@ -55,7 +55,7 @@ impl TestSite {
             passwords: Passwords::new().unwrap(),
             limits: Limits::default(),
         };
-        TestSite { router: routes::router(app.clone()), app, db, _database: None }
+        TestSite { router: routes::router(app.clone()), app, db }
     }
 
     pub fn visitor(&self) -> Visitor {
