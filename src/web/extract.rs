@@ -46,9 +46,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
         if fields.len() > MAX_FIELDS {
             return Err(Error::Invalid("The form has too many fields.".into()));
         }
-        read(fields).map(Form).map_err(
-            |Silent| Error::Invalid("The form has a field that does not belong to it.".into()),
-        )
+        read(fields).map(Form).map_err(|Silent| {
+            Error::Invalid("The form has a field that does not belong to it.".into())
+        })
     }
 }
 
@@ -65,9 +65,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
                 "The address has a character that cannot be stored.".into(),
             ));
         }
-        read(fields).map(Query).map_err(
-            |Silent| Error::BadRequest("The address has a value that makes no sense.".into()),
-        )
+        read(fields).map(Query).map_err(|Silent| {
+            Error::BadRequest("The address has a value that makes no sense.".into())
+        })
     }
 }
 

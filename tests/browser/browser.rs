@@ -108,6 +108,13 @@ impl Browser {
         .await;
     }
 
+    pub async fn until_focus(&self, id: &str) {
+        self.until(&format!("the focus on #{id}"), async || {
+            Ok((self.focused().await == id).then_some(()))
+        })
+        .await;
+    }
+
     pub async fn until_count(&self, css: &str, count: usize) {
         self.until(&format!("{count} of {css}"), async || {
             Ok((self.count(css).await == count).then_some(()))
@@ -149,6 +156,11 @@ impl Browser {
     /// Presses a key wherever the focus is.
     pub async fn press(&self, key: Key) {
         self.driver.action_chain().send_keys(key + "").perform().await.unwrap();
+    }
+
+    /// Types into whatever has the focus.
+    pub async fn type_keys(&self, text: &str) {
+        self.driver.action_chain().send_keys(text).perform().await.unwrap();
     }
 
     /// The id of what has the focus, or the name of its element.

@@ -7,7 +7,12 @@
 )]
 
 mod browser;
+mod budget;
 mod chromedriver;
+mod everyone;
+mod interrupted;
+mod keyboard;
+mod older;
 mod site;
 mod story;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests, which use the rest")]
