@@ -1,2 +1,20 @@
-#[test]
-fn x() {}
+//! The whole site as people meet it: in a real browser, with JavaScript and without.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set up should stop right there"
+)]
+
+mod browser;
+mod budget;
+mod chromedriver;
+mod everyone;
+mod interrupted;
+mod keyboard;
+mod older;
+mod site;
+mod story;
+#[allow(dead_code, unused_imports, reason = "shared with the other tests, which use the rest")]
+#[path = "../it/support/mod.rs"]
+mod support;

@@ -1,0 +1,246 @@
+//! Every page in every state, for everyone: what axe-core finds, in both themes, on a wide screen
+//! and on a phone; and nothing that scrolls sideways on the narrowest.
+
+use crate::{
+    browser::Browser,
+    site,
+    support::{PASSWORD, TestSite},
+};
+
+const AXE: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/node_modules/axe-core/axe.min.js"));
+
+/// One line for each violation, with the first place it was found at.
+const RUN_AXE: &str = "
+    const options = { resultTypes: ['violations'], preload: false,
+        rules: { 'target-size': { enabled: true } } };
+    return axe.run(document, options).then(({ violations }) => violations.map(
+        ({ id, help, nodes }) => `${id}: ${help} (${nodes.length}): ${nodes[0].html} ${nodes[0].failureSummary}`));
+";
+
+/// What reaches over the right edge, if the page scrolls there.
+const FIND_OVERFLOW: &str = "
+    const { scrollWidth, clientWidth } = document.documentElement;
+    if (scrollWidth <= clientWidth) return [];
+    const wide = [...document.body.querySelectorAll('*')].filter(
+        (element) => element.getBoundingClientRect().right > clientWidth + 0.5);
+    return [`${scrollWidth} px wide`, ...wide.slice(0, 3).map(({ outerHTML }) => outerHTML.slice(0, 200))];
+";
+
+#[tokio::test]
+async fn every_page_is_for_everyone_in_the_light() {
+    look_at_everything(false).await;
+}
+
+#[tokio::test]
+async fn every_page_is_for_everyone_in_the_dark() {
+    look_at_everything(true).await;
+}
+
+struct Inspector<'a> {
+    browser: &'a Browser,
+    found: Vec<String>,
+}
+
+impl Inspector<'_> {
+    async fn visit(&mut self, path: &str) {
+        self.browser.goto(path).await;
+        self.look(path).await;
+    }
+
+    async fn look(&mut self, what: &str) {
+        self.browser.resize(320, 640).await;
+        let wide: Vec<String> = self.browser.run(FIND_OVERFLOW).await;
+        self.found.extend(wide.iter().map(|line| format!("{what} at 320 px overflows: {line}")));
+        let () = self.browser.run(AXE).await;
+        for width in [360, 1280] {
+            self.browser.resize(width, 740).await;
+            let found: Vec<String> = self.browser.run(RUN_AXE).await;
+            self.found.extend(found.iter().map(|line| format!("{what} at {width} px: {line}")));
+        }
+    }
+}
+
+async fn look_at_everything(is_dark: bool) {
+    let site = site::served().await;
+    let browser = Browser::open(&site).await;
+    browser.prefer_dark(is_dark).await;
+    let mut inspector = Inspector { browser: &browser, found: Vec::new() };
+
+    nothing_yet(&mut inspector).await;
+    let (text, link) = fill(&site).await;
+    logged_out(&mut inspector, text, link).await;
+    let ada = site.member("ada-lovelace").await;
+    browser.becomes(&ada).await;
+    logged_in(&mut inspector, text).await;
+    own_post(&mut inspector).await;
+    interrupted(&mut inspector, &site).await;
+
+    assert_eq!(inspector.found.join("\n"), "");
+    browser.end().await;
+}
+
+async fn nothing_yet(inspector: &mut Inspector<'_>) {
+    for path in ["/", "/new", "/top", "/users"] {
+        inspector.visit(path).await;
+    }
+}
+
+/// Posts of all kinds, more than a page of them; gives one with a text and one with a link.
+async fn fill(site: &TestSite) -> (i64, i64) {
+    for n in 0..31 {
+        site.post_by("grace", &format!("A garden, as it was in year {n}")).await;
+    }
+    let author = site.member("a-name-of-thirty-letters-00000").await;
+    let (long, path) = (format!("Un{}", "breakable".repeat(16)), "very-long".repeat(20));
+    for (title, url, body) in [
+        (long.as_str(), format!("https://{}.example.org/{path}", "long".repeat(14)), long.clone()),
+        ("مرحبا بالعالم (hello)", String::new(), "שלום, and more words.".to_owned()),
+        ("A link to a garden", "https://example.org/garden".to_owned(), String::new()),
+        ("All of Markdown", "https://example.org/".to_owned(), MARKDOWN.to_owned()),
+    ] {
+        site::publish(&author, title, &url, &body).await;
+    }
+    let text = site.count("select max(id) from posts").await;
+    let link = text - 1;
+    sqlx::query("update posts set edited_at = now() where id = $1")
+        .bind(text)
+        .execute(&site.db)
+        .await
+        .unwrap();
+    (text, link)
+}
+
+const MARKDOWN: &str = "# A heading\n\nSome **bold**, *slanted* and `fixed` words, and a \
+[link](https://example.org/).\n\n## Another\n\n> Quoted,\n> twice.\n\n1. one\n2. two\n   - three\n\n---\n\n\
+```\na line of code that is much longer than any phone is wide, so that it has to scroll sideways by itself\n```\n\n\
+https://example.org/an-address-that-is-longer-than-any-phone-is-wide-and-cannot-be-broken-anywhere\n\n\
+| a | b |\n|---|---|\n| a_cell_with_a_word_too_long_for_a_phone | and_another_cell_with_one_more_such_word |\n";
+
+async fn logged_out(inspector: &mut Inspector<'_>, text: i64, link: i64) {
+    for path in [
+        "/",
+        "/new",
+        "/top?t=all",
+        "/users",
+        "/users/grace",
+        "/users/a-name-of-thirty-letters-00000",
+        "/search",
+        "/search?q=garden",
+        "/search?q=garden&sort=new",
+        "/search?q=gardem",
+        "/search?q=zebra",
+        "/search?q=%21%21",
+        "/signup",
+        "/login",
+        "/nowhere",
+    ] {
+        inspector.visit(path).await;
+    }
+    for post in [text, link, text - 2, text - 3] {
+        inspector.visit(&format!("/posts/{post}")).await;
+    }
+
+    let browser = inspector.browser;
+    browser.goto("/new").await;
+    browser.click("a[rel=next]").await;
+    browser.until_count("article", 35).await;
+    inspector.look("older posts").await;
+
+    browser.goto("/signup").await;
+    browser.fill("#username", "grace").await;
+    browser.fill("#email", "grace").await;
+    browser.fill("#password", "password").await;
+    send_unchecked(browser, "/signup").await;
+    browser.sees("#password-error").await;
+    inspector.look("sign-up with errors").await;
+
+    browser.goto("/login").await;
+    browser.fill("#login", "grace").await;
+    browser.fill("#password", PASSWORD).await;
+    send_unchecked(browser, "/login").await;
+    browser.sees("#login-error").await;
+    inspector.look("wrong password").await;
+}
+
+async fn logged_in(inspector: &mut Inspector<'_>, text: i64) {
+    let browser = inspector.browser;
+    browser.goto("/").await;
+    let vote = format!("form[action='/posts/{text}/vote'] button");
+    browser.click(&vote).await;
+    browser.until_attribute(&vote, "aria-pressed", "true").await;
+    inspector.look("a feed with a vote").await;
+    for path in [
+        format!("/posts/{text}"),
+        "/users/ada-lovelace".to_owned(),
+        "/posts/new".to_owned(),
+        format!("/posts/{text}/edit"),
+    ] {
+        inspector.visit(&path).await;
+    }
+
+    browser.goto("/posts/new").await;
+    browser.fill("#title", " ").await;
+    browser.fill("#url", "nonsense").await;
+    send_unchecked(browser, "/posts").await;
+    browser.sees("#url-error").await;
+    inspector.look("a post with errors").await;
+}
+
+async fn own_post(inspector: &mut Inspector<'_>) {
+    let browser = inspector.browser;
+    browser.goto("/posts/new").await;
+    browser.fill("#title", "My own").await;
+    browser.fill("#url", "https://example.org/").await;
+    browser.fill("#body", MARKDOWN).await;
+    browser.click("button[formaction]").await;
+    browser.sees("#preview strong").await;
+    inspector.look("a preview").await;
+
+    send_unchecked(browser, "/posts").await;
+    browser.sees("[role=status]").await;
+    inspector.look("one's own post, just published").await;
+    let place = browser.place().await;
+    inspector.visit(&format!("{place}/edit")).await;
+    inspector.visit(&format!("{place}/delete")).await;
+    inspector.visit("/users/ada-lovelace").await;
+}
+
+async fn interrupted(inspector: &mut Inspector<'_>, site: &TestSite) {
+    let browser = inspector.browser;
+    let post = site.count("select max(id) from posts").await;
+    let vote = format!("form[action='/posts/{post}/vote']");
+    browser.goto("/new").await;
+    site::database_goes_away(site).await;
+    browser.click(&format!("{vote} button")).await;
+    browser.sees(&format!("{vote} [role=alert]")).await;
+    inspector.look("a vote that failed").await;
+    inspector.visit("/top").await;
+    site::database_comes_back(site).await;
+
+    browser.goto("/posts/new").await;
+    browser.fill("#title", "Not lost").await;
+    site::end_all_sessions(site).await;
+    send_unchecked(browser, "/posts").await;
+    browser.reads("[role=alert]", "not logged in").await;
+    inspector.look("a post by somebody logged out").await;
+    let _: Option<()> = browser.run("document.querySelector('.writing')?.reset()").await;
+
+    browser.goto("/").await;
+    let script = format!(
+        "const form = document.createElement('form'); form.method = 'post'; \
+         form.action = '/posts/{post}/vote'; document.body.append(form); form.submit()"
+    );
+    let () = browser.run(&script).await;
+    browser.is_at(&format!("/posts/{post}/vote")).await;
+    inspector.look("a vote by somebody logged out").await;
+}
+
+/// Sends the form although the browser sees what is wrong with it.
+async fn send_unchecked(browser: &Browser, action: &str) {
+    let script = format!("document.querySelector(\"form[action='{action}']\").noValidate = true");
+    let _: bool = browser.run(&format!("return {script}")).await;
+    browser
+        .click(&format!("form[action='{action}'] button:not([formaction], [type=button])"))
+        .await;
+}

@@ -1,0 +1,73 @@
+//! The site on a real port, and what can happen to it.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{Router, extract::Request, middleware};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::net::TcpListener;
+
+use crate::support::{TestSite, Visitor};
+
+/// A site that listens as long as the test runs.
+pub async fn served() -> TestSite {
+    listen(|router| router).await
+}
+
+/// The same, noting every path it is asked for.
+pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
+    let note = move |request: Request, next: middleware::Next| {
+        asked.lock().unwrap().push(request.uri().path().to_owned());
+        next.run(request)
+    };
+    listen(|router| router.layer(middleware::from_fn(note))).await
+}
+
+async fn listen(wrap: impl FnOnce(Router) -> Router) -> TestSite {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let site = TestSite::at(&format!("http://localhost:{port}")).await;
+    let router = wrap(site.router.clone());
+    let running = site.app.limits.running.clone();
+    tokio::spawn(social_post::server::serve(listener, router, running, std::future::pending()));
+    site
+}
+
+/// A post as its author would publish it, without a browser.
+pub async fn publish(author: &Visitor, title: &str, url: &str, body: &str) -> i64 {
+    let reply = author.post("/posts", &[("title", title), ("url", url), ("body", body)]).await;
+    let id = reply.location().strip_prefix("/posts/").unwrap_or_else(|| panic!("{}", reply.body));
+    id.parse().unwrap()
+}
+
+/// Every session ends, as if its time were over.
+pub async fn end_all_sessions(site: &TestSite) {
+    sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
+}
+
+/// The database drops every connection of the site and takes no new one.
+pub async fn database_goes_away(site: &TestSite) {
+    let options = site.db.connect_options();
+    let name = options.get_database().unwrap();
+    let mut owner = owner(site).await;
+    owner.execute(format!("alter database {name} connection limit 0").as_str()).await.unwrap();
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+        .bind(name)
+        .execute(&mut owner)
+        .await
+        .unwrap();
+}
+
+/// Returns once the site has seen it.
+pub async fn database_comes_back(site: &TestSite) {
+    let options = site.db.connect_options();
+    let name = options.get_database().unwrap();
+    let sql = format!("alter database {name} connection limit -1");
+    owner(site).await.execute(sql.as_str()).await.unwrap();
+    while sqlx::query("select 1").execute(&site.db).await.is_err() {}
+}
+
+/// The site's own rights, from outside its database.
+async fn owner(site: &TestSite) -> PgConnection {
+    let options = site.db.connect_options().as_ref().clone().database("postgres");
+    PgConnection::connect_with(&options).await.unwrap()
+}
