@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use sqlx::{PgPool, migrate::MigrateError};
 
-use super::Failure;
+use super::{Failure, say};
 use crate::database::migrations::{self, State};
 
 #[derive(Debug, Subcommand)]
@@ -45,7 +45,7 @@ pub async fn run(db: &PgPool, command: Migrate) -> Result<(), Failure> {
             State::Changed => "applied from another text",
             State::Broken => "begun and not finished",
         };
-        println!("{:04}  {:<12}  {state}", step.version, step.name);
+        say(format_args!("{:04}  {:<12}  {state}", step.version, step.name))?;
     }
     Ok(())
 }

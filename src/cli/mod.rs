@@ -7,8 +7,9 @@ mod migrate;
 mod serve;
 mod user;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{io::Write as _, net::SocketAddr, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
@@ -103,6 +104,15 @@ pub fn main() -> ExitCode {
             eprintln!("social-post: {failure}");
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+/// A line of the answer, on stdout. Whoever stops reading, as `head` does, has had enough: that is no
+/// failure.
+fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written.context("cannot write to standard output")?),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `user`: people, from the operator's side.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use rand::Rng as _;
 use sqlx::PgPool;
 
-use super::Failure;
+use super::{Failure, say};
 use crate::{
     config::Settings,
     users::{Email, NewPassword, Passwords, Role, Username, db, password::context},
@@ -48,7 +48,7 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
             let created = db::sign_up(db, &username, &email, &hash, role).await?;
             created.map_err(|taken| anyhow::anyhow!("{taken}"))?;
             eprintln!("{username} is there.");
-            tell(given.is_none(), &text);
+            tell(given.is_none(), &text)?;
         }
         User::ResetPassword { name } => {
             let username = Username::parse(&name).map_err(usage)?;
@@ -61,7 +61,7 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
                 .into());
             }
             eprintln!("{username} is logged out everywhere and has a new password.");
-            tell(true, &text);
+            tell(true, &text)?;
         }
         User::List => {
             for account in db::accounts(db).await? {
@@ -71,11 +71,11 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
                     Role::Admin => "admin",
                 };
                 let state = if account.is_suspended { "suspended" } else { "active" };
-                println!(
+                say(format_args!(
                     "{}\t{email}\t{role}\t{state}\t{}",
                     account.username,
                     account.created_at.date()
-                );
+                ))?;
             }
         }
     }
@@ -83,11 +83,12 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
 }
 
 /// The one thing on stdout, so that a script can take it; the words around it go to stderr.
-fn tell(is_made_up: bool, password: &str) {
+fn tell(is_made_up: bool, password: &str) -> Result<(), Failure> {
     if is_made_up {
         eprint!("Password (shown this once): ");
-        println!("{password}");
+        writeln!(std::io::stdout(), "{password}").context("cannot write the password")?;
     }
+    Ok(())
 }
 
 /// 120 bits, in letters and digits that nobody takes for each other.
