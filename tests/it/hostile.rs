@@ -428,7 +428,7 @@ async fn drive(doors: Vec<Door>, entering: bool) {
     let mut at = Besieged::new().await;
     for door in &doors {
         for field in door.fields() {
-            for (value, oddity) in &odd_values() {
+            for (n, (value, oddity)) in odd_values().iter().enumerate() {
                 let is_sent = door.form.contains(&field)
                     || value.is_ascii() && !(value.is_empty() && door.path == Some(field));
                 for is_stranger in [true, false] {
@@ -437,8 +437,8 @@ async fn drive(doors: Vec<Door>, entering: bool) {
                         continue;
                     }
                     for is_part in [false, true] {
-                        // Whom a route does not let in, it tells so before it looks at a value.
-                        if is_stranger && is_part && door.who != Who::Anyone {
+                        // What is merely odd goes one way or the other: there are many of them.
+                        if *oddity == Oddity::Text && (n % 2 == 0) != (is_part == is_stranger) {
                             continue;
                         }
                         let by = if is_stranger { at.site.visitor() } else { at.ada() };

@@ -7,6 +7,7 @@
     reason = "a test that cannot set up should stop right there"
 )]
 
+mod cli;
 mod feed;
 mod hostile;
 mod import;

@@ -603,7 +603,7 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
         let log = program.log.lock().unwrap().to_lowercase();
         assert!(log.contains("answered") && log.contains("log-in refused"), "{log}");
         let session = cookie.trim_start_matches("sid=").to_lowercase();
-        let url = database.url.split_once("@").unwrap().0.to_lowercase();
+        let url = database.url.split_once('@').unwrap().0.to_lowercase();
         for secret in ["canary", "y2fuyxj5", &session, &url, "$argon2id$"] {
             let telling: Vec<_> = log.lines().filter(|line| line.contains(secret)).collect();
             assert!(
