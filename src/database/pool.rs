@@ -6,6 +6,7 @@ use sqlx::{
     ConnectOptions as _, Executor as _, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tracing::log::LevelFilter;
 
 /// Longer than any statement of a page should take, shorter than a visitor's patience.
 const GUARDS: [(&str, &str); 4] = [
@@ -44,19 +45,21 @@ pub fn open(options: PgConnectOptions, max_connections: u32) -> PgPool {
         .connect_lazy_with(guarded(options).options(GUARDS))
 }
 
-/// Without the guards' time limits: for migrations, imports and other long work.
+/// Without the guards' time limits: for migrations, imports and other long work, where a slow
+/// statement is no news.
 pub fn open_unhurried(options: PgConnectOptions) -> PgPool {
+    let options = guarded(options).log_slow_statements(LevelFilter::Trace, Duration::from_secs(1));
     PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(Duration::from_secs(10))
-        .connect_lazy_with(guarded(options).options([("application_name", "social-post")]))
+        .connect_lazy_with(options.options([("application_name", "social-post")]))
 }
 
 /// Statements are logged only when somebody asks for it, and never with their values.
 fn guarded(options: PgConnectOptions) -> PgConnectOptions {
     options
-        .log_statements(tracing::log::LevelFilter::Trace)
-        .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1))
+        .log_statements(LevelFilter::Trace)
+        .log_slow_statements(LevelFilter::Warn, Duration::from_secs(1))
 }
 
 /// Runs `write` again, up to three times more, when Postgres ended it to break a deadlock or a

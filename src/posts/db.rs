@@ -1,6 +1,6 @@
 //! Posts: read in every order, written by their author.
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 
 use super::{
@@ -140,9 +140,9 @@ pub async fn publish(db: &PgPool, author: UserId, draft: &Draft) -> sqlx::Result
     publish_at(db, author, draft, None).await
 }
 
-/// As [`publish`], with a date of its own.
+/// As [`publish`], with a date of its own, and where it is wanted in a transaction.
 pub async fn publish_at(
-    db: &PgPool,
+    db: impl PgExecutor<'_>,
     author: UserId,
     draft: &Draft,
     at: Option<OffsetDateTime>,

@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization as _;
 pub use password::{NewPassword, Password, Passwords};
 pub use viewer::Viewer;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct UserId(pub i64);
 
@@ -98,6 +98,24 @@ impl Username {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The form in which names are compared: two people never share it.
+    pub fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+
+    /// The name with a number after it, and shortened where it would be too long: `ada-2`.
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Username {
+        let number = format!("-{number}");
+        let room = 30 - number.len();
+        Username(self.0.chars().take(room).collect::<String>() + &number)
+    }
+
+    /// The name of somebody made up, who only votes: `voter-7`.
+    pub fn voter(number: u32) -> Username {
+        Username(format!("voter-{number}"))
     }
 
     /// What stands in the disc beside a name.
@@ -229,6 +247,14 @@ mod tests {
         {
             assert!(Username::parse_unreserved(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_numbered_name_is_a_name() {
+        let name = |text: &str| Username::parse(text).unwrap();
+        assert_eq!(name("Ada").numbered(2), name("Ada-2"));
+        assert_eq!(name(&"x".repeat(30)).numbered(17), name(&format!("{}-17", "x".repeat(27))));
+        assert_eq!(Username::voter(u32::MAX), name("voter-4294967295"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! them, so they can be kept for ever and cost nothing to send.
 
 use axum::{
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 
@@ -43,9 +43,13 @@ impl Asset {
         } else {
             (None, self.plain)
         };
-        let known = headers.get(header::IF_NONE_MATCH).is_some_and(|etag| etag == self.etag);
-        let mut response =
-            if known { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
+        // A cache on the way may have made it weak.
+        let is_this = |known: &str| known == "*" || known.trim_start_matches("W/") == self.etag;
+        let mut response = if items(headers, &header::IF_NONE_MATCH).any(is_this) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            body.into_response()
+        };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
@@ -59,13 +63,14 @@ impl Asset {
 }
 
 fn accepts(headers: &HeaderMap, coding: &str) -> bool {
-    headers
-        .get_all(header::ACCEPT_ENCODING)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|item| {
-            let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-            name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
-        })
+    items(headers, &header::ACCEPT_ENCODING).any(|item| {
+        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+        name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
+    })
+}
+
+/// What stands between the commas.
+fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }

@@ -168,7 +168,10 @@ pub async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next
         return with_html(response, ErrorPart { message: &message }.render());
     }
     if status == StatusCode::UNAUTHORIZED && only_reads {
-        return page::see_other(&page::login_url(&shell.here));
+        let (head, _) = page::see_other(&page::login_url(&shell.here)).into_parts();
+        *response.status_mut() = head.status;
+        response.headers_mut().extend(head.headers);
+        return response;
     }
     let page = ErrorPage {
         shell,
@@ -217,6 +220,8 @@ pub fn describe(response: &Response) -> Cow<'static, str> {
         None => match response.status() {
             StatusCode::METHOD_NOT_ALLOWED => "This address cannot be used that way.".into(),
             StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge.to_string().into(),
+            StatusCode::REQUEST_TIMEOUT => "The form took too long to arrive.".into(),
+            StatusCode::URI_TOO_LONG => "This address is longer than any of this site.".into(),
             status => status.canonical_reason().unwrap_or("Something went wrong.").into(),
         },
     }
@@ -225,9 +230,10 @@ pub fn describe(response: &Response) -> Cow<'static, str> {
 fn heading(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST => "This request makes no sense.",
+        StatusCode::REQUEST_TIMEOUT => "That took too long.",
+        StatusCode::NOT_FOUND | StatusCode::URI_TOO_LONG => "This page is not here.",
         StatusCode::UNAUTHORIZED => "Log in to go on.",
         StatusCode::FORBIDDEN => "This is not yours to do.",
-        StatusCode::NOT_FOUND => "This page is not here.",
         StatusCode::METHOD_NOT_ALLOWED => "That is not how this works.",
         StatusCode::PAYLOAD_TOO_LARGE => "That is too much.",
         StatusCode::UNSUPPORTED_MEDIA_TYPE => "That is not a form of this site.",

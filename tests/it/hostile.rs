@@ -437,6 +437,10 @@ async fn drive(doors: Vec<Door>, entering: bool) {
                         continue;
                     }
                     for is_part in [false, true] {
+                        // Whom a route does not let in, it tells so before it looks at a value.
+                        if is_stranger && is_part && door.who != Who::Anyone {
+                            continue;
+                        }
                         let by = if is_stranger { at.site.visitor() } else { at.ada() };
                         let (address, body) = door.with(at.post, Some((field, value)));
                         let request = begin(&by, door, &address, is_part);

@@ -19,3 +19,4 @@ mod sessions;
 mod support;
 mod tidy;
 mod votes;
+mod web;

@@ -12,11 +12,17 @@ pub struct Database {
     pub pool: PgPool,
     /// For the program's `DATABASE_URL`.
     pub url: String,
+    name: String,
 }
 
 impl Database {
     pub fn options(&self) -> PgConnectOptions {
         PgConnectOptions::from_str(&self.url).unwrap()
+    }
+
+    /// Makes what [`absent_database`] only named.
+    pub async fn create(&self) {
+        make(&mut admin().await, &self.name, "template0").await;
     }
 }
 
@@ -31,6 +37,11 @@ pub async fn database() -> Database {
 pub async fn empty_database() -> Database {
     let mut admin = admin().await;
     copy(&mut admin, "template0").await
+}
+
+/// A database that is not there yet.
+pub fn absent_database() -> Database {
+    named(format!("test_{}", uuid::Uuid::now_v7().simple()))
 }
 
 async fn admin() -> PgConnection {
@@ -99,18 +110,26 @@ async fn template(admin: &mut PgConnection) -> String {
 }
 
 async fn copy(admin: &mut PgConnection, template: &str) -> Database {
-    let name = format!("test_{}", uuid::Uuid::now_v7().simple());
+    let database = absent_database();
+    make(admin, &database.name, template).await;
+    database
+}
+
+async fn make(admin: &mut PgConnection, name: &str, template: &str) {
     // With fsync off copying the files is the quickest way.
     let sql =
         format!("create database {name} template {template} strategy file_copy owner social_post");
     admin.execute(sql.as_str()).await.unwrap();
+}
+
+fn named(name: String) -> Database {
     let options = as_application(&name);
     let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
     let socket = cluster().get_socket().unwrap().display().to_string();
     let socket = percent_encoding::utf8_percent_encode(&socket, percent_encoding::NON_ALPHANUMERIC);
     let url =
         format!("postgres://social_post@localhost:{}/{name}?host={socket}", cluster().get_port());
-    Database { pool, url }
+    Database { pool, url, name }
 }
 
 /// The tests run with the rights that the site has, not with those of a superuser.

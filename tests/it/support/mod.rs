@@ -17,7 +17,7 @@ use social_post::{
 };
 use sqlx::PgPool;
 
-pub use database::{Database, database, empty_database};
+pub use database::{Database, absent_database, database, empty_database};
 pub use visitor::{Reply, Visitor, encode};
 
 /// Good enough for the site, and for every person in these tests.

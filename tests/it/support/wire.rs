@@ -57,7 +57,7 @@ async fn read(stream: &mut TcpStream, is_head: bool) -> Result<Reply> {
 fn parse(bytes: &[u8], is_head: bool) -> Option<Reply> {
     let ends = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..ends]).ok()?;
-    let body = String::from_utf8(bytes[ends + 4..].to_vec()).ok()?;
+    let body = &bytes[ends + 4..];
     let mut lines = head.split("\r\n");
     let status = StatusCode::from_str(lines.next()?.split(' ').nth(1)?).ok()?;
     let mut headers = HeaderMap::new();
@@ -65,8 +65,13 @@ fn parse(bytes: &[u8], is_head: bool) -> Option<Reply> {
         let (name, value) = line.split_once(": ")?;
         headers.append(HeaderName::from_str(name).ok()?, HeaderValue::from_str(value).ok()?);
     }
-    let has_no_body = is_head || status == StatusCode::NOT_MODIFIED;
-    let length =
-        if has_no_body { 0 } else { headers.get("content-length")?.to_str().ok()?.parse().ok()? };
-    (body.len() == length).then_some(Reply { status, headers, body })
+    let is_whole = if is_head || status == StatusCode::NOT_MODIFIED {
+        body.is_empty()
+    } else if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+        body.ends_with(b"0\r\n\r\n")
+    } else {
+        body.len() == headers.get("content-length")?.to_str().ok()?.parse::<usize>().ok()?
+    };
+    let body = String::from_utf8_lossy(body).into_owned();
+    is_whole.then_some(Reply { status, headers, body })
 }

@@ -1,0 +1,468 @@
+//! What every page has in common: headers, caching, what it costs, and how it fails.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use http_body_util::BodyExt as _;
+use sqlx::postgres::PgConnectOptions;
+use tower::ServiceExt as _;
+use tracing::{Event, Subscriber, field::Field};
+use tracing_subscriber::{Layer, layer::Context, prelude::*};
+
+use crate::support::{
+    PASSWORD, Reply, TestSite, Visitor, empty_database, encode, oracle,
+    wire::{exchange, listen},
+};
+
+/// Every page there is to read, with one post and one person.
+const PAGES: [&str; 9] = [
+    "/",
+    "/new",
+    "/top",
+    "/top?t=week",
+    "/search",
+    "/search?q=post",
+    "/posts/1",
+    "/users",
+    "/users/ada",
+];
+const FORMS: [&str; 5] = ["/posts/new", "/posts/1/edit", "/posts/1/delete", "/signup", "/login"];
+
+// --- Headers ---
+
+#[tokio::test]
+async fn a_get_and_a_head_differ_in_nothing_but_the_body() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    site.post_by("ada", "A post").await;
+    let address = listen(&site).await;
+    let icon = link(&ada.get("/").await.body, "/static/");
+    let more = [
+        "/favicon.svg",
+        "/favicon.ico",
+        "/healthz",
+        "/readyz",
+        "/nowhere",
+        "/new/",
+        "/posts/0",
+        "/?after=x",
+        &icon,
+    ];
+
+    for path in PAGES.iter().chain(&FORMS).chain(&more) {
+        for cookie in ["", &ada.cookie_header()] {
+            for coding in ["identity", "gzip", "br"] {
+                let mut seen = Vec::new();
+                for method in ["GET", "HEAD"] {
+                    let request = format!(
+                        "{method} {path} HTTP/1.1\r\nHost: site.test\r\nCookie: {cookie}\r\n\
+                         Accept-Encoding: {coding}\r\nConnection: close\r\n\r\n"
+                    );
+                    let reply = exchange(address, request).await.unwrap();
+                    oracle::check_headers(&reply, path);
+                    let mut headers = reply.headers;
+                    for changing in ["x-request-id", "date", "transfer-encoding"] {
+                        headers.remove(changing);
+                    }
+                    seen.push((reply.status, headers));
+                }
+                assert_eq!(seen[0], seen[1], "{path} {coding}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_https_alone_the_site_insists_on_https() {
+    for (base_url, policy) in
+        [("http://site.test", ""), ("https://site.test", "max-age=63072000; includeSubDomains")]
+    {
+        let site = TestSite::at(base_url).await;
+        for path in ["/", "/nowhere", "/posts/new", "/healthz", "/favicon.svg"] {
+            let reply = site.visitor().get(path).await;
+            assert_eq!(reply.header("strict-transport-security"), policy, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trailing_slash_leads_to_the_one_address() {
+    let site = TestSite::new().await;
+    site.member("ada").await;
+    let stranger = site.visitor();
+    for (path, place) in [
+        ("/new/", "/new"),
+        ("/top/?t=week&after=x", "/top?t=week&after=x"),
+        ("/users/ada//", "/users/ada"),
+        ("//new/", "/new"),
+        ("/nowhere/", "/nowhere"),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let reply = stranger.send(stranger.request(method, path), "").await;
+            assert_eq!((reply.status.as_u16(), reply.location()), (308, place), "{path}");
+        }
+    }
+    assert_eq!(stranger.get("/").await.status, 200);
+    let form = stranger.form("/login/");
+    assert_eq!(stranger.send(form, "login=ada").await.status, 404, "a form is not sent twice");
+}
+
+#[tokio::test]
+async fn a_cache_keeps_nobodys_page_for_another() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    ada.get("/").await;
+    site.post_by("ada", "A post").await;
+
+    let policies = |reply: &Reply| {
+        let vary = reply.headers.get_all("vary").iter().map(|value| value.to_str().unwrap());
+        let vary = vary.collect::<Vec<_>>().join(", ").to_lowercase();
+        for name in ["cookie", "hx-request-type", "accept-encoding"] {
+            let is_moot = reply.body.is_empty() && name == "accept-encoding";
+            assert!(vary.contains(name) || is_moot, "{} {vary}", reply.status);
+        }
+        reply.header("cache-control").to_owned()
+    };
+    for path in PAGES {
+        assert_eq!(policies(&site.visitor().get(path).await), "no-cache", "{path}");
+        assert_eq!(policies(&site.visitor().get_part(path).await), "no-cache", "{path}");
+        assert_eq!(policies(&ada.get(path).await), "private, no-cache", "{path}");
+    }
+    for path in FORMS {
+        assert_eq!(policies(&site.visitor().get(path).await), "no-store", "{path}");
+        assert_eq!(policies(&ada.get(path).await), "no-store", "{path}");
+    }
+    for path in ["/nowhere", "/posts/999", "/?after=x", "/search?q=%00"] {
+        assert_eq!(policies(&ada.get(path).await), "private, no-cache", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn reading_costs_no_cookie_and_no_row() {
+    let site = TestSite::new().await;
+    site.post_by("ada", "A post").await;
+    for path in PAGES.iter().chain(&FORMS).chain(&["/nowhere", "/healthz", "/favicon.ico"]) {
+        let reply = site.visitor().get(path).await;
+        assert_eq!(reply.cookies(), [""; 0], "{path}");
+        let invented = site.visitor();
+        invented.set_cookie("sid", "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(invented.get(path).await.cookies(), [""; 0], "{path} with an invented cookie");
+    }
+    assert_eq!(site.count("select count(*) from tower_sessions.session").await, 0);
+}
+
+// --- Files ---
+
+async fn file(
+    site: &TestSite,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (StatusCode, HeaderMap, Vec<u8>) {
+    let mut request = Request::builder().uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let response = site.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let (head, body) = response.into_parts();
+    (head.status, head.headers, body.collect().await.unwrap().to_bytes().to_vec())
+}
+
+#[tokio::test]
+async fn a_file_is_named_by_its_content_and_kept_for_ever() {
+    let site = TestSite::new().await;
+    let page = site.visitor().get("/").await.body;
+    let (style, script) =
+        (link(&page, "/static/app."), link(&page, "/static/app.").replace("css", "js"));
+    assert!(page.contains("src=\"/static/app.") && script.ends_with(".js"), "{script}");
+    let script = link(page.split_once("<script").unwrap().1, "/static/");
+
+    for (path, kind) in [
+        (style.as_str(), "text/css; charset=utf-8"),
+        (&script, "text/javascript; charset=utf-8"),
+        ("/favicon.svg", "image/svg+xml; charset=utf-8"),
+    ] {
+        let (status, plain, body) = file(&site, path, &[]).await;
+        assert_eq!((status, plain[header::CONTENT_TYPE].to_str().unwrap()), (StatusCode::OK, kind));
+        let policy = plain[header::CACHE_CONTROL].to_str().unwrap();
+        assert_eq!(policy.ends_with("immutable"), path.starts_with("/static/"), "{path} {policy}");
+        assert!(!plain.contains_key(header::CONTENT_ENCODING));
+
+        for (accepts, coding) in [
+            ("gzip", Some("gzip")),
+            ("gzip, deflate, br, zstd", Some("br")),
+            ("br;q=0, GZIP", Some("gzip")),
+            ("gzip;q=0.0, br;q=0", None),
+            ("identity", None),
+        ] {
+            let (status, headers, sent) = file(&site, path, &[("accept-encoding", accepts)]).await;
+            let found =
+                headers.get(header::CONTENT_ENCODING).map(|coding| coding.to_str().unwrap());
+            assert_eq!((status, found), (StatusCode::OK, coding), "{path} {accepts}");
+            assert_eq!(sent.len() < body.len(), coding.is_some(), "{path} {accepts}");
+            assert_eq!(sent.starts_with(&[0x1f, 0x8b]), coding == Some("gzip"), "{path} {accepts}");
+            let vary = headers[header::VARY].to_str().unwrap().to_lowercase();
+            assert!(vary.contains("accept-encoding"), "{path} {accepts}");
+        }
+
+        let etag = plain[header::ETAG].to_str().unwrap();
+        for (known, status) in [
+            (etag.to_owned(), 304),
+            (format!("W/{etag}"), 304),
+            (format!("\"other\", {etag}"), 304),
+            ("*".to_owned(), 304),
+            ("\"other\"".to_owned(), 200),
+        ] {
+            let (found, headers, sent) = file(&site, path, &[("if-none-match", &known)]).await;
+            assert_eq!(found, status, "{path} {known}");
+            assert_eq!(sent.is_empty(), status == 304, "{path} {known}");
+            assert_eq!(headers[header::ETAG], etag);
+        }
+    }
+    let (status, headers, _) = file(&site, "/favicon.ico", &[]).await;
+    assert_eq!(
+        (status.as_u16(), &headers[header::LOCATION]),
+        (308, &"/favicon.svg".parse().unwrap())
+    );
+    assert_eq!(file(&site, "/static/app.000000000000.css", &[]).await.0, StatusCode::NOT_FOUND);
+}
+
+/// The first address on the page that begins like this.
+fn link(page: &str, start: &str) -> String {
+    let rest = &page[page.find(&format!("\"{start}")).unwrap() + 1..];
+    rest.split('"').next().unwrap().to_owned()
+}
+
+// --- What a page costs ---
+
+/// The statements that are run while it listens.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            let mut words = String::new();
+            event.record(&mut |field: &Field, value: &dyn Debug| {
+                if field.name() == "summary" {
+                    words = format!("{value:?}");
+                }
+            });
+            // The pool asks this of a connection that has rested.
+            if !words.contains("select now() =") {
+                self.0.lock().unwrap().push(words);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_page_asks_the_database_more_than_three_times_and_a_persons_four() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let post = site.post_by("ada", "A post").await;
+    let statements = Statements::default();
+    let listening = tracing::subscriber::set_default(
+        tracing_subscriber::registry()
+            .with(statements.clone())
+            .with(tracing_subscriber::filter::LevelFilter::TRACE),
+    );
+
+    let mut costs = BTreeMap::new();
+    for (who, by) in [("nobody", &site.visitor()), ("ada", &ada)] {
+        for path in PAGES.iter().chain(&FORMS) {
+            statements.0.lock().unwrap().clear();
+            assert!(by.get(path).await.status.as_u16() < 400, "{path}");
+            costs.insert(format!("{path} for {who}"), statements.0.lock().unwrap().clone());
+        }
+    }
+    let fields = [("title", "A title"), ("url", ""), ("body", "")];
+    for (path, fields) in [
+        ("/posts", &fields[..]),
+        ("/posts/preview", &fields[..]),
+        ("/posts/1/edit", &fields[..]),
+        ("/posts/1/edit", &[("title", "")]),
+        ("/posts/1/vote", &[("value", "1")]),
+        ("/posts/1/delete", &[]),
+    ] {
+        statements.0.lock().unwrap().clear();
+        ada.post(path, fields).await;
+        costs.insert(format!("{path} {fields:?}"), statements.0.lock().unwrap().clone());
+    }
+    drop(listening);
+
+    assert_eq!(post, 1);
+    assert!(costs.values().any(|ran| ran.len() > 1), "nothing is heard");
+    // Nobody who is not logged in costs a look at the sessions.
+    assert_eq!(costs["/ for nobody"].len(), 1, "{costs:#?}");
+    assert_eq!(costs["/login for nobody"].len(), 0, "{costs:#?}");
+    // Who asks, whose page it is, what they posted, and what of that one voted for.
+    assert_eq!(costs.remove("/users/ada for ada").map(|ran| ran.len()), Some(4));
+    let dear: Vec<_> = costs.iter().filter(|(_, ran)| ran.len() > 3).collect();
+    assert!(dear.is_empty(), "{dear:#?}");
+}
+
+// --- Failing ---
+
+#[tokio::test]
+async fn a_fault_of_ours_is_a_page_with_a_reference_and_nothing_else() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let post = site.post_by("ada", "A post").await;
+    sqlx::query("drop table votes cascade").execute(&site.db).await.unwrap();
+
+    for (by, path) in [(&ada, "/"), (&ada, "/posts/1"), (&site.visitor(), "/posts/1")] {
+        let page = by.get(path).await;
+        assert_eq!(page.status, 500, "{path}");
+        oracle::check_any(&page, path, &[PASSWORD, "votes"]);
+        page.has("<!doctype html>").has("href=\"/\"").has(page.header("x-request-id"));
+        assert_eq!(page.header("retry-after"), "");
+        let part = by.get_part(path).await;
+        assert_eq!((part.status.as_u16(), part.header("hx-retarget")), (500, "#flash"));
+        oracle::check_any(&part, path, &[PASSWORD, "votes"]);
+        part.has("role=\"alert\"").lacks("<!doctype");
+    }
+    let vote = ada.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
+    assert_eq!(vote.status, 500);
+    oracle::check_any(&vote, "a vote", &[PASSWORD, "votes"]);
+
+    sqlx::query("drop table posts cascade").execute(&site.db).await.unwrap();
+    let page = ada.post("/posts", &[("title", "Kept title"), ("body", "Kept body")]).await;
+    assert_eq!(page.status, 500);
+    page.has("Kept title").has("Kept body");
+    assert_eq!(ada.get("/users").await.status, 500);
+    assert_eq!(ada.get("/login").await.status, 303, "what needs no post goes on");
+}
+
+/// A site whose database cannot be reached.
+fn cut_off() -> TestSite {
+    let nowhere = PgConnectOptions::new().host("127.0.0.1").port(1).username("x").database("x");
+    TestSite::over(nowhere, "http://site.test")
+}
+
+#[tokio::test]
+async fn without_its_database_every_page_says_so_and_when_to_come_back() {
+    let site = Arc::new(cut_off());
+    let mut asked = tokio::task::JoinSet::new();
+    for path in PAGES.iter().chain(&FORMS) {
+        for is_member in [false, true] {
+            for is_part in [false, true] {
+                let site = site.clone();
+                asked.spawn(async move {
+                    let by = returning(&site, is_member);
+                    let reply = if is_part { by.get_part(path).await } else { by.get(path).await };
+                    (*path, is_member, is_part, reply)
+                });
+            }
+        }
+    }
+    for (path, is_member, is_part, reply) in asked.join_all().await {
+        let what = format!("{path} member: {is_member}, part: {is_part}");
+        oracle::check(&reply, &what, &[PASSWORD]);
+        assert_eq!(reply.cookies(), [""; 0], "{what}: nobody is logged out by an outage");
+        let needs_login = path.starts_with("/posts/") && path != "/posts/1";
+        let status = match path {
+            "/signup" | "/login" | "/search" => 200,
+            _ if needs_login && !is_member => {
+                if is_part {
+                    401
+                } else {
+                    303
+                }
+            }
+            _ => 503,
+        };
+        assert_eq!(reply.status, status, "{what}");
+        if status == 503 {
+            reply.has("cannot reach its database");
+            assert_eq!(reply.body.contains("<!doctype html>"), !is_part, "{what}");
+        }
+    }
+
+    let stranger = site.visitor();
+    assert_eq!(stranger.get("/healthz").await.status, 200);
+    assert_eq!(stranger.get("/favicon.svg").await.status, 200);
+    let ready = stranger.get("/readyz").await;
+    oracle::check(&ready, "/readyz", &[]);
+    assert_eq!(ready.status, 503);
+}
+
+fn returning(site: &TestSite, is_member: bool) -> Visitor {
+    let visitor = site.visitor();
+    if is_member {
+        visitor.set_cookie("sid", "AAAAAAAAAAAAAAAAAAAAAA");
+    }
+    visitor
+}
+
+#[tokio::test]
+async fn without_its_database_a_form_comes_back_with_all_that_was_typed_but_a_password() {
+    let site = Arc::new(cut_off());
+    let post = [("title", "Kept title"), ("url", "https://kept.test/"), ("body", "Kept body")];
+    let account = [("username", "keptname"), ("email", "kept@example.org"), ("password", PASSWORD)];
+    let login = [("login", "keptname"), ("password", PASSWORD), ("next", "/kept")];
+    let mut asked = tokio::task::JoinSet::new();
+    for (path, fields) in [
+        ("/posts", post),
+        ("/posts/7/edit", post),
+        ("/posts/preview", post),
+        ("/signup", account),
+        ("/login", login),
+    ] {
+        for is_member in [true, false] {
+            let site = site.clone();
+            asked.spawn(async move {
+                let reply = returning(&site, is_member).post(path, &fields).await;
+                let part = returning(&site, is_member).post_part(path, &fields).await;
+                (path, fields, is_member, reply, part)
+            });
+        }
+    }
+    for (path, fields, is_member, reply, part) in asked.join_all().await {
+        let is_known_to_nobody = path.starts_with("/posts") && !is_member;
+        let status = if is_known_to_nobody { 401 } else { 503 };
+        assert_eq!(
+            (reply.status, part.status),
+            (StatusCode::from_u16(status).unwrap(), StatusCode::from_u16(status).unwrap()),
+            "{path}"
+        );
+        for reply in [&reply, &part] {
+            oracle::check(reply, path, &[PASSWORD]);
+            assert_eq!(reply.cookies(), [""; 0]);
+        }
+        for (name, value) in fields {
+            if name != "password" {
+                reply.has(&format!("name=\"{name}\""));
+                reply.has(value);
+            }
+        }
+        let action = if path == "/posts/preview" { "/posts" } else { path };
+        reply.has(&format!("action=\"{action}\""));
+    }
+
+    let member = returning(&site, true);
+    let vote = member.post_part("/posts/7/vote", &[("value", "1")]).await;
+    assert_eq!((vote.status.as_u16(), vote.header("hx-retarget")), (503, "#vote-7"));
+    oracle::check(&vote, "a vote", &[]);
+    let out = member.send(member.form("/logout"), encode(&[])).await;
+    assert_eq!(out.status, 503, "nobody is told that they are logged out while they are not");
+}
+
+#[tokio::test]
+async fn ready_means_the_schema_is_the_one_this_program_needs() {
+    let ready = async |site: &TestSite| {
+        let reply = site.visitor().get("/readyz").await;
+        oracle::check(&reply, "/readyz", &[]);
+        assert_eq!(site.visitor().get("/healthz").await.status, 200);
+        reply.status.as_u16()
+    };
+    assert_eq!(ready(&TestSite::new().await).await, 200);
+    let empty = empty_database().await;
+    assert_eq!(ready(&TestSite::over(empty.options(), "http://site.test")).await, 503);
+}
