@@ -26,6 +26,7 @@ async fn listen(wrap: impl FnOnce(Router) -> Router) -> TestSite {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let site = TestSite::at(&format!("http://localhost:{port}")).await;
+    until_it_answers(&site).await;
     let router = wrap(site.router.clone());
     let running = site.app.limits.running.clone();
     tokio::spawn(social_post::server::serve(listener, router, running, std::future::pending()));
@@ -63,6 +64,11 @@ pub async fn database_comes_back(site: &TestSite) {
     let name = options.get_database().unwrap();
     let sql = format!("alter database {name} connection limit -1");
     owner(site).await.execute(sql.as_str()).await.unwrap();
+    until_it_answers(site).await;
+}
+
+/// A busy machine may take longer to begin a connection than the site has patience.
+async fn until_it_answers(site: &TestSite) {
     while sqlx::query("select 1").execute(&site.db).await.is_err() {}
 }
 
