@@ -9,6 +9,7 @@
 
 mod feed;
 mod hostile;
+mod import;
 mod local_postgres;
 mod migrations;
 mod people;
