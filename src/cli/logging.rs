@@ -7,9 +7,10 @@ use tracing_subscriber::{EnvFilter, filter::Directive};
 use super::Failure;
 use crate::config::{LogFormat, Settings};
 
-/// What these libraries have to say holds cookies, session ids or bound values, or is said once for
-/// each bad cookie that somebody sends. It is not for a log, whatever `RUST_LOG` asks for.
-const SILENT: [&str; 5] = [
+/// What these libraries have to say holds cookies, session ids, bound values or the words of a post,
+/// or is said once for each bad cookie that somebody sends. It is not for a log, whatever `RUST_LOG` asks for.
+const SILENT: [&str; 6] = [
+    "html5ever=off",
     "tower_sessions=off",
     "tower_sessions_core=off",
     "tower_cookies=off",

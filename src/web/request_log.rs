@@ -34,7 +34,8 @@ pub async fn log(mut request: Request, next: Next) -> Response {
     async move {
         let started = Instant::now();
         let mut response = next.run(request).await;
-        let ms = started.elapsed().as_millis();
+        // As 64 bits: a larger number would be a text in JSON.
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(%method, route, status = response.status().as_u16(), ms, "answered");
         if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
             response.headers_mut().insert("x-request-id", id);

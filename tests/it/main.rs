@@ -9,12 +9,14 @@
 
 mod feed;
 mod hostile;
+mod import;
 mod local_postgres;
 mod migrations;
 mod people;
 mod posts;
 mod queries;
 mod search;
+mod server;
 mod sessions;
 mod support;
 mod tidy;

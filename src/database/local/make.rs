@@ -14,7 +14,7 @@ use super::programs::Programs;
 
 /// How the names of clusters begin that are not ready.
 const HALF_MADE: &str = "postgres.new-";
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Where root keeps clusters whose place in `DATA_DIR` their user cannot reach.
 const ELSEWHERE: &str = "/var/lib/social-post";
