@@ -32,6 +32,7 @@ fn driver() -> &'static Driver {
             .arg("--port=0")
             .env("TMPDIR", &directory)
             .env("XDG_CONFIG_HOME", &directory)
+            .env("XDG_CACHE_HOME", &directory)
             // Ctrl-C is for the keeper to act on, with all the browsers in one group.
             .process_group(0)
             .stdin(Stdio::null())

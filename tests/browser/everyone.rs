@@ -55,7 +55,7 @@ async fn every_page_is_for_everyone_who_is_not_logged_in() {
 
 #[tokio::test]
 async fn every_page_is_for_everyone_who_is_logged_in() {
-    let site = site::served().await;
+    let site = site::served_impatiently().await;
     let (text, _) = fill(&site).await;
     let ada = site.member("ada-lovelace").await;
     let browser = Browser::open(&site).await;
