@@ -174,7 +174,12 @@ impl Browser {
 
     /// What the script returns. It runs beside the page's own, so without JavaScript too.
     pub async fn run<T: DeserializeOwned>(&self, script: &str) -> T {
-        self.driver.execute(script, []).await.unwrap().convert().unwrap()
+        self.run_with(script, &Value::Null).await
+    }
+
+    /// The same, with something for the script to find in `arguments[0]`.
+    pub async fn run_with<T: DeserializeOwned>(&self, script: &str, argument: &Value) -> T {
+        self.driver.execute(script, [argument.clone()]).await.unwrap().convert().unwrap()
     }
 
     /// Marks the page, so that [`Browser::is_same_page`] can tell whether it was loaded again.
@@ -186,7 +191,6 @@ impl Browser {
         self.run("return window.isMarked === true").await
     }
 
-    /// A window of this size; below 600 pixels it is a phone's.
     pub async fn resize(&self, width: u32, height: u32) {
         let size = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
@@ -194,9 +198,13 @@ impl Browser {
         self.cdp("Emulation.setDeviceMetricsOverride", size).await;
     }
 
+    /// Without motion, so that a colour is what it is at once.
     pub async fn prefer_dark(&self, is_dark: bool) {
         let theme = if is_dark { "dark" } else { "light" };
-        let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        let features = json!({ "features": [
+            { "name": "prefers-color-scheme", "value": theme },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ] });
         self.cdp("Emulation.setEmulatedMedia", features).await;
     }
 

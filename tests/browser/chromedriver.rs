@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Lines},
     os::unix::process::CommandExt as _,
-    process::{ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -17,9 +17,9 @@ const KEEPER: &str = "read -r _; kill -s KILL -- -$0; rm -rf \"$1\" || rm -rf \"
 
 struct Driver {
     address: String,
-    _keeper: ChildStdin,
-    /// Where it would write to; without a reader it would end.
-    _output: Lines<BufReader<ChildStdout>>,
+    /// The driver, its keeper with the end of its input that is ours, and where the driver writes
+    /// to: without a reader it would end.
+    _held: (Child, Child, Lines<BufReader<ChildStdout>>),
 }
 
 fn driver() -> &'static Driver {
@@ -32,14 +32,18 @@ fn driver() -> &'static Driver {
             .arg("--port=0")
             .env("TMPDIR", &directory)
             .env("XDG_CONFIG_HOME", &directory)
+            .env("XDG_CACHE_HOME", &directory)
             // Ctrl-C is for the keeper to act on, with all the browsers in one group.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("there is no chromedriver: `bin/test` installs it");
-        let mut keeper = Command::new("/bin/sh")
+            .unwrap_or_else(|err| {
+                let _ = std::fs::remove_dir(&directory);
+                panic!("chromedriver does not run ({err}): `bin/test` installs it")
+            });
+        let keeper = Command::new("/bin/sh")
             .args(["-c", KEEPER, &driver.id().to_string()])
             .arg(&directory)
             .process_group(0)
@@ -54,11 +58,7 @@ fn driver() -> &'static Driver {
                 Some(port.trim_end_matches('.').to_owned())
             })
             .expect("chromedriver did not start");
-        Driver {
-            address: format!("http://127.0.0.1:{port}"),
-            _keeper: keeper.stdin.take().unwrap(),
-            _output: output,
-        }
+        Driver { address: format!("http://127.0.0.1:{port}"), _held: (driver, keeper, output) }
     })
 }
 

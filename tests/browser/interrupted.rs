@@ -59,7 +59,7 @@ async fn write_through_a_lost_session(site: &TestSite, browser: &Browser) {
 
 #[tokio::test]
 async fn a_database_that_is_away_for_a_moment_costs_nothing_that_was_typed() {
-    let site = site::served().await;
+    let site = site::served_impatiently().await;
     let browser = Browser::open(&site).await;
 
     write_through_an_absent_database(&site, &browser).await;
@@ -69,7 +69,7 @@ async fn a_database_that_is_away_for_a_moment_costs_nothing_that_was_typed() {
 
 #[tokio::test]
 async fn a_database_that_is_away_costs_nothing_without_javascript_either() {
-    let site = site::served().await;
+    let site = site::served_impatiently().await;
     let browser = Browser::without_javascript(&site).await;
 
     write_through_an_absent_database(&site, &browser).await;
@@ -112,7 +112,7 @@ async fn is_published(site: &TestSite, browser: &Browser) {
 
 #[tokio::test]
 async fn a_vote_that_cannot_be_saved_says_so_beside_its_button_which_stays() {
-    let site = site::served().await;
+    let site = site::served_impatiently().await;
     let post = site.post_by("ada", "Hello").await;
     let bob = site.member("bob").await;
     let browser = Browser::open(&site).await;

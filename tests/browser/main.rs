@@ -13,6 +13,7 @@ mod everyone;
 mod interrupted;
 mod keyboard;
 mod older;
+mod script;
 mod site;
 mod story;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests, which use the rest")]

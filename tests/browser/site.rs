@@ -1,8 +1,16 @@
 //! The site on a real port, and what can happen to it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::{Router, extract::Request, middleware};
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+};
+use social_post::{routes, server};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
@@ -10,25 +18,46 @@ use crate::support::{TestSite, Visitor};
 
 /// A site that listens as long as the test runs.
 pub async fn served() -> TestSite {
-    listen(|router| router).await
+    listen(patient(unbound().await), |router| router).await
 }
 
 /// The same, noting every path it is asked for.
 pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
-    let note = move |request: Request, next: middleware::Next| {
+    let note = move |request: Request, next: Next| {
         asked.lock().unwrap().push(request.uri().path().to_owned());
         next.run(request)
     };
-    listen(|router| router.layer(middleware::from_fn(note))).await
+    listen(patient(unbound().await), |router| router.layer(from_fn(note))).await
 }
 
-async fn listen(wrap: impl FnOnce(Router) -> Router) -> TestSite {
+/// The same, waiting for its database no longer than it does elsewhere.
+pub async fn served_impatiently() -> TestSite {
+    listen(unbound().await, |router| router).await
+}
+
+async fn unbound() -> (TcpListener, TestSite) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let site = TestSite::at(&format!("http://localhost:{port}")).await;
+    (listener, TestSite::at(&format!("http://localhost:{port}")).await)
+}
+
+/// A machine busy with browsers may need longer to begin a connection than the site would wait.
+fn patient((listener, mut site): (TcpListener, TestSite)) -> (TcpListener, TestSite) {
+    let options = site.db.options().clone().acquire_timeout(Duration::from_secs(7));
+    site.db = options.connect_lazy_with(site.db.connect_options().as_ref().clone());
+    site.app.db = site.db.clone();
+    site.router = routes::router(site.app.clone());
+    (listener, site)
+}
+
+async fn listen(
+    (listener, site): (TcpListener, TestSite),
+    wrap: impl FnOnce(Router) -> Router,
+) -> TestSite {
+    until_it_answers(&site).await;
     let router = wrap(site.router.clone());
     let running = site.app.limits.running.clone();
-    tokio::spawn(social_post::server::serve(listener, router, running, std::future::pending()));
+    tokio::spawn(server::serve(listener, router, running, std::future::pending()));
     site
 }
 
@@ -63,6 +92,10 @@ pub async fn database_comes_back(site: &TestSite) {
     let name = options.get_database().unwrap();
     let sql = format!("alter database {name} connection limit -1");
     owner(site).await.execute(sql.as_str()).await.unwrap();
+    until_it_answers(site).await;
+}
+
+async fn until_it_answers(site: &TestSite) {
     while sqlx::query("select 1").execute(&site.db).await.is_err() {}
 }
 

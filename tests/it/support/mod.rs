@@ -5,7 +5,11 @@ pub mod oracle;
 mod visitor;
 pub mod wire;
 
-use std::{path::PathBuf, process::Stdio, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
 
 use axum::Router;
 use social_post::{
@@ -138,7 +142,7 @@ pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> std::process::C
 /// A directory of the test's own that anyone may enter.
 pub fn empty_directory(name: &str) -> PathBuf {
     let directory =
-        std::env::temp_dir().join(format!("social-post-test-{name}-{}", uuid::Uuid::now_v7()));
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir(&directory).unwrap();
     directory
 }
