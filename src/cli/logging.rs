@@ -2,40 +2,46 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::{EnvFilter, filter::Directive};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{LevelFilter, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use super::Failure;
 use crate::config::{LogFormat, Settings};
 
-/// What these libraries have to say holds cookies, session ids, bound values or the words of a post,
-/// or is said once for each bad cookie that somebody sends. It is not for a log, whatever `RUST_LOG` asks for.
-const SILENT: [&str; 6] = [
-    "html5ever=off",
-    "tower_sessions=off",
-    "tower_sessions_core=off",
-    "tower_cookies=off",
-    "hyper=info",
-    "sqlx::query=warn",
+/// The most these libraries may say, whatever `RUST_LOG` asks for: the rest holds cookies, session
+/// ids, bound values or the words of a post, or is said once for each bad cookie that somebody sends.
+const QUIET: [(&str, LevelFilter); 6] = [
+    ("html5ever", LevelFilter::OFF),
+    ("tower_sessions", LevelFilter::OFF),
+    ("tower_cookies", LevelFilter::OFF),
+    ("cookie", LevelFilter::OFF),
+    ("hyper", LevelFilter::INFO),
+    ("sqlx", LevelFilter::WARN),
 ];
 
 pub fn start(settings: &Settings) -> Result<(), Failure> {
-    let mut filter = EnvFilter::try_new(&settings.log_filter).map_err(|_| {
+    let filter = EnvFilter::try_new(&settings.log_filter).map_err(|_| {
         Failure::Configuration(
             "RUST_LOG is not a filter such as info or social_post=debug".to_owned(),
         )
     })?;
-    for silent in SILENT {
-        filter = filter.add_directive(silent.parse::<Directive>().map_err(anyhow::Error::from)?);
-    }
+    let is_fit = filter_fn(|line| {
+        let quiet = QUIET.iter().find(|(library, _)| line.target().starts_with(library));
+        quiet.is_none_or(|(_, most)| line.level() <= most)
+    });
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(!is_plain && std::io::stderr().is_terminal())
         .with_target(false);
-    match settings.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
-    }
+    let lines = match settings.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(is_fit).with(lines).init();
     Ok(())
 }

@@ -15,30 +15,37 @@ pub const PER_PAGE: i64 = 30;
 /// How much of a text lists show.
 const EXCERPT: usize = 220;
 
-/// One query for posts as lists show them; each caller gives its filter, order and limit. The names
-/// are `r` for the rank, `p` for the post, `u` for the author.
+/// One query for posts as lists show them to a viewer; each caller gives its filter, order and limit.
+/// The names are `r` for the rank, `p` for the post, `u` for the author; `$1` is the viewer.
 macro_rules! listed {
-    ($rest:literal $(, $argument:expr)* $(,)?) => {
+    ($viewer:expr, $rest:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Listed,
             r#"
             select r.post_id as "id: PostId", u.username as "author: Username",
                 p.title, p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot,
-                r.created_at, p.edited_at
+                r.created_at, p.edited_at,
+                exists (select from votes v where v.post_id = r.post_id and v.user_id = $1) as "voted!"
             from post_ranks r
             join posts p on p.id = r.post_id
             join users u on u.id = p.author_id
-            "# + $rest
+            "# + $rest,
+            $viewer as Option<UserId>
             $(, $argument)*
         )
     };
 }
 
 /// The hottest posts first, from `after` on; one more than a page, where there is one.
-pub async fn hot(db: &PgPool, after: Option<After<Hot>>) -> sqlx::Result<Vec<Listed>> {
+pub async fn hot(
+    db: &PgPool,
+    viewer: Option<UserId>,
+    after: Option<After<Hot>>,
+) -> sqlx::Result<Vec<Listed>> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     listed!(
-        "where (r.hot, r.post_id) < ($1, $2) order by r.hot desc, r.post_id desc limit $3",
+        viewer,
+        "where (r.hot, r.post_id) < ($2, $3) order by r.hot desc, r.post_id desc limit $4",
         rank,
         id,
         PER_PAGE + 1,
@@ -48,11 +55,16 @@ pub async fn hot(db: &PgPool, after: Option<After<Hot>>) -> sqlx::Result<Vec<Lis
 }
 
 /// The newest posts first, from `after` on; one more than a page, where there is one.
-pub async fn newest(db: &PgPool, after: Option<After<Written>>) -> sqlx::Result<Vec<Listed>> {
+pub async fn newest(
+    db: &PgPool,
+    viewer: Option<UserId>,
+    after: Option<After<Written>>,
+) -> sqlx::Result<Vec<Listed>> {
     let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
     listed!(
-        "where (r.created_at, r.post_id) < (coalesce($1, 'infinity'::timestamptz), $2)
-        order by r.created_at desc, r.post_id desc limit $3",
+        viewer,
+        "where (r.created_at, r.post_id) < (coalesce($2, 'infinity'::timestamptz), $3)
+        order by r.created_at desc, r.post_id desc limit $4",
         at,
         id,
         PER_PAGE + 1,
@@ -65,6 +77,7 @@ pub async fn newest(db: &PgPool, after: Option<After<Written>>) -> sqlx::Result<
 /// there is one.
 pub async fn top(
     db: &PgPool,
+    viewer: Option<UserId>,
     period: Period,
     after: Option<After<Score>>,
 ) -> sqlx::Result<Vec<Listed>> {
@@ -72,7 +85,8 @@ pub async fn top(
     match period.days() {
         None => {
             listed!(
-                "where (r.score, r.post_id) < ($1, $2) order by r.score desc, r.post_id desc limit $3",
+                viewer,
+                "where (r.score, r.post_id) < ($2, $3) order by r.score desc, r.post_id desc limit $4",
                 score,
                 id,
                 PER_PAGE + 1,
@@ -82,8 +96,9 @@ pub async fn top(
         }
         Some(days) => {
             listed!(
-                "where (r.score, r.post_id) < ($1, $2) and r.created_at > now() - make_interval(days => $3)
-                order by r.score desc, r.post_id desc limit $4",
+                viewer,
+                "where (r.score, r.post_id) < ($2, $3) and r.created_at > now() - make_interval(days => $4)
+                order by r.score desc, r.post_id desc limit $5",
                 score,
                 id,
                 days,
@@ -98,13 +113,15 @@ pub async fn top(
 /// One person's posts, the newest first, from `after` on; one more than a page, where there is one.
 pub async fn by_author(
     db: &PgPool,
+    viewer: Option<UserId>,
     author: UserId,
     after: Option<After<Written>>,
 ) -> sqlx::Result<Vec<Listed>> {
     let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
     listed!(
-        "where p.author_id = $1 and (p.created_at, p.id) < (coalesce($2, 'infinity'::timestamptz), $3)
-        order by p.created_at desc, p.id desc limit $4",
+        viewer,
+        "where p.author_id = $2 and (p.created_at, p.id) < (coalesce($3, 'infinity'::timestamptz), $4)
+        order by p.created_at desc, p.id desc limit $5",
         author as UserId,
         at,
         id,

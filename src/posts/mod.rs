@@ -75,6 +75,8 @@ pub struct Listed {
     pub hot: f64,
     pub created_at: OffsetDateTime,
     pub edited_at: Option<OffsetDateTime>,
+    /// Whether the viewer who asked voted for it.
+    pub voted: bool,
 }
 
 /// A post as its own page shows it.

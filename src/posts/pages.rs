@@ -1,7 +1,5 @@
 //! Posts as people see them: lists, the page of one post, and the forms of its author.
 
-use std::collections::HashSet;
-
 use askama::Template;
 use axum::{
     extract::State,
@@ -18,7 +16,6 @@ use super::{
 use crate::{
     search::Marks,
     users::{UserId, Viewer},
-    votes,
     web::{
         Error, Page, Result, Shell,
         extract::{Path, Query},
@@ -36,36 +33,25 @@ pub struct List {
 
 pub struct Row {
     pub post: Listed,
-    pub voted: bool,
     /// Where a search found its words.
     pub marks: Option<Marks>,
 }
 
 impl List {
     /// Keeps a page of `posts`, of which there is one more where the list goes on; `address` makes
-    /// the next page's address from the cursor after the last one kept. Logged in, it asks which of
-    /// them the viewer voted for.
-    pub async fn new<R: Rank>(
-        db: &PgPool,
-        viewer: Option<&Viewer>,
+    /// the next page's address from the cursor after the last one kept.
+    pub fn new<R: Rank>(
         mut posts: Vec<Listed>,
         list: &str,
         address: impl Fn(String) -> String,
-    ) -> Result<List> {
+    ) -> List {
         let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
         let is_full = posts.len() > page;
         posts.truncate(page);
         let older =
             posts.last().filter(|_| is_full).map(|last| address(After::<R>::encode(list, last)));
-        let voted = match viewer {
-            Some(viewer) if !posts.is_empty() => {
-                let ids: Vec<PostId> = posts.iter().map(|post| post.id).collect();
-                votes::db::among(db, viewer.id, &ids).await?
-            }
-            _ => HashSet::new(),
-        };
-        let row = |post: Listed| Row { voted: voted.contains(&post.id), post, marks: None };
-        Ok(List { rows: posts.into_iter().map(row).collect(), older })
+        let rows = posts.into_iter().map(|post| Row { post, marks: None }).collect();
+        List { rows, older }
     }
 }
 
@@ -98,9 +84,9 @@ pub async fn hot(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Hot>::decode("hot", query.after.as_deref())?;
-    let posts = db::hot(&db, after).await?;
+    let posts = db::hot(&db, shell.viewer_id(), after).await?;
     let address = |cursor| format!("/?after={cursor}");
-    let list = List::new::<Hot>(&db, shell.viewer.as_ref(), posts, "hot", address).await?;
+    let list = List::new::<Hot>(posts, "hot", address);
     Ok(feed(shell, Order::Hot, list, after.is_some(), &headers))
 }
 
@@ -111,9 +97,9 @@ pub async fn newest(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Written>::decode("new", query.after.as_deref())?;
-    let posts = db::newest(&db, after).await?;
+    let posts = db::newest(&db, shell.viewer_id(), after).await?;
     let address = |cursor| format!("/new?after={cursor}");
-    let list = List::new::<Written>(&db, shell.viewer.as_ref(), posts, "new", address).await?;
+    let list = List::new::<Written>(posts, "new", address);
     Ok(feed(shell, Order::New, list, after.is_some(), &headers))
 }
 
@@ -132,9 +118,9 @@ pub async fn top(
 ) -> Result<Response> {
     let name = format!("top {}", query.t.word());
     let after = After::<Score>::decode(&name, query.after.as_deref())?;
-    let posts = db::top(&db, query.t, after).await?;
+    let posts = db::top(&db, shell.viewer_id(), query.t, after).await?;
     let address = |cursor| format!("/top?t={}&after={cursor}", query.t.word());
-    let list = List::new::<Score>(&db, shell.viewer.as_ref(), posts, &name, address).await?;
+    let list = List::new::<Score>(posts, &name, address);
     Ok(feed(shell, Order::Top(query.t), list, after.is_some(), &headers))
 }
 
@@ -154,15 +140,15 @@ fn feed(
 /// The list of one person's posts, for that person's page.
 pub async fn by_author(
     db: &PgPool,
-    viewer: Option<&Viewer>,
+    viewer: Option<UserId>,
     author: UserId,
     after: Option<&str>,
     address: impl Fn(String) -> String,
 ) -> Result<List> {
     let name = format!("by {}", author.0);
     let after = After::<Written>::decode(&name, after)?;
-    let posts = db::by_author(db, author, after).await?;
-    List::new::<Written>(db, viewer, posts, &name, address).await
+    let posts = db::by_author(db, viewer, author, after).await?;
+    Ok(List::new::<Written>(posts, &name, address))
 }
 
 /// Where a post stands on a page.
@@ -188,8 +174,7 @@ pub async fn show(
     State(db): State<PgPool>,
     Path(id): Path<PostId>,
 ) -> Result<Page<impl Template>> {
-    let viewer = shell.viewer.as_ref().map(|viewer| viewer.id);
-    let post = db::find(&db, id, viewer).await?.ok_or(Error::NotFound)?;
+    let post = db::find(&db, id, shell.viewer_id()).await?.ok_or(Error::NotFound)?;
     let is_own = shell.viewer.as_ref().is_some_and(|viewer| post.is_by(viewer));
     let description = match super::markdown::excerpt(&post.body, 160) {
         text if text.is_empty() => post.title.clone(),

@@ -9,7 +9,7 @@ use crate::{
         db::PER_PAGE,
         ranking::{After, Hot},
     },
-    users::Username,
+    users::{UserId, Username},
 };
 
 /// Posts that have all the words, in the order asked for, from `after` on; one more than a page,
@@ -21,6 +21,7 @@ use crate::{
 /// finds none.
 pub async fn find(
     db: &PgPool,
+    viewer: Option<UserId>,
     words: &Words,
     sort: Sort,
     after: Option<After<Hot>>,
@@ -54,6 +55,7 @@ pub async fn find(
         select r.post_id as "id: PostId", u.username as "author: Username", p.title,
             p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot, r.created_at, p.edited_at,
             page.rank as "rank!", page.is_similar as "is_similar!",
+            exists (select from votes v where v.post_id = page.post_id and v.user_id = $7) as "voted!",
             (select count(*) from hits) as "total!",
             ts_headline('english', p.title, asked.query,
                 E'StartSel=\x02, StopSel=\x03, HighlightAll=true') as "marked_title!",
@@ -71,6 +73,7 @@ pub async fn find(
         id,
         BOUND,
         PER_PAGE + 1,
+        viewer as Option<UserId>,
     )
     .fetch_all(db)
     .await?;
@@ -90,6 +93,7 @@ pub async fn find(
             hot: row.hot,
             created_at: row.created_at,
             edited_at: row.edited_at,
+            voted: row.voted,
         },
     });
     Ok(Found { hits: hits.collect(), total, is_similar })

@@ -92,7 +92,8 @@ pub async fn index(
     // A cursor belongs to these words in this order.
     let name = format!("search {} {}", sort.word(), words.as_str());
     let after = After::<Hot>::decode(&name, after.as_deref())?;
-    let Found { hits, total, is_similar } = db::find(&db, &words, sort, after).await?;
+    let Found { hits, total, is_similar } =
+        db::find(&db, shell.viewer_id(), &words, sort, after).await?;
     let (mut posts, mut marks) = (Vec::new(), Vec::new());
     for hit in hits {
         // The cursor goes by what the results are ordered by.
@@ -103,8 +104,7 @@ pub async fn index(
         let first = sort.href(words.as_str());
         format!("{first}&after={cursor}")
     };
-    let viewer = shell.viewer.as_ref();
-    let mut list = List::new::<Hot>(&db, viewer, posts, &name, address).await?;
+    let mut list = List::new::<Hot>(posts, &name, address);
     for (row, marks) in list.rows.iter_mut().zip(marks) {
         row.marks = Some(marks);
     }

@@ -299,15 +299,16 @@ pub async fn show(
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let username = Username::parse(&name).map_err(|_| Error::NotFound)?;
+    let username = Username::parse(&name).ok().filter(|username| username.as_str() == name);
+    let username = username.ok_or(Error::NotFound)?;
     let person = db::find(&db, &username).await?.ok_or(Error::NotFound)?;
     let address = |cursor| format!("/users/{}?after={cursor}", person.username);
-    let viewer = shell.viewer.as_ref();
-    let list = by_author(&db, viewer, person.id, query.after.as_deref(), address).await?;
+    let list =
+        by_author(&db, shell.viewer_id(), person.id, query.after.as_deref(), address).await?;
     if wants_fragment(&headers) {
         return Ok(Page(OlderPosts { shell, list }).into_response());
     }
-    let is_self = viewer.is_some_and(|viewer| viewer.id == person.id);
+    let is_self = shell.viewer_id() == Some(person.id);
     let is_continued = query.after.is_some();
     Ok(Page(Show { shell, person, list, is_self, is_continued }).into_response())
 }

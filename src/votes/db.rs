@@ -1,7 +1,5 @@
 //! Votes: one statement each, correct under any number of voters.
 
-use std::collections::HashSet;
-
 use sqlx::PgPool;
 
 use super::Ballot;
@@ -84,17 +82,4 @@ async fn take_back(db: &PgPool, voter: UserId, post: PostId) -> sqlx::Result<Opt
     )
     .fetch_optional(db)
     .await
-}
-
-/// Which of `posts` the voter voted for.
-pub async fn among(db: &PgPool, voter: UserId, posts: &[PostId]) -> sqlx::Result<HashSet<PostId>> {
-    let ids: Vec<i64> = posts.iter().map(|post| post.0).collect();
-    let found = sqlx::query_scalar!(
-        r#"select post_id as "post_id: PostId" from votes where user_id = $1 and post_id = any($2)"#,
-        voter as UserId,
-        &ids,
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(found.into_iter().collect())
 }

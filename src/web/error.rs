@@ -96,10 +96,10 @@ impl From<sqlx::Error> for Error {
 
 /// SQLSTATE codes of a database that cannot serve now but will (Postgres' manual, appendix A):
 /// connection failures, refused log-ins, a database not made yet, conflicts that outlived their
-/// retries, no resources, full disk, time-outs, shutdown and recovery, a standby.
+/// retries, no resources, full disk, time-outs, shutdown and recovery, a standby, a schema that is not migrated yet.
 fn means_away(code: &str) -> bool {
     matches!(code.get(..2), Some("08" | "28" | "3D" | "40" | "53" | "57" | "58"))
-        || matches!(code, "55P03" | "25006")
+        || matches!(code, "55P03" | "25006" | "42P01")
 }
 
 /// Sets the status and carries the error along; [`as_page`] writes the body.

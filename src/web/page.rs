@@ -12,7 +12,10 @@ use axum::{
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Error, flash::Flash};
-use crate::{config::Site, users::Viewer};
+use crate::{
+    config::Site,
+    users::{UserId, Viewer},
+};
 
 /// A view struct on its way out as `text/html`.
 pub struct Page<T>(pub T);
@@ -41,6 +44,10 @@ impl Shell {
     pub fn bare(site: &Arc<Site>, uri: &Uri) -> Shell {
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
         Shell { site: site.clone(), viewer: None, flash: None, here }
+    }
+
+    pub fn viewer_id(&self) -> Option<UserId> {
+        self.viewer.as_ref().map(|viewer| viewer.id)
     }
 
     /// The address that leads through the log-in page and back to `anchor` on this page.

@@ -261,7 +261,7 @@ impl<S: Subscriber> Layer<S> for Statements {
 }
 
 #[tokio::test]
-async fn no_page_asks_the_database_more_than_three_times_and_a_persons_four() {
+async fn no_page_asks_the_database_more_than_three_times_and_a_feed_twice() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let post = site.post_by("ada", "A post").await;
@@ -271,6 +271,8 @@ async fn no_page_asks_the_database_more_than_three_times_and_a_persons_four() {
             .with(statements.clone())
             .with(tracing_subscriber::filter::LevelFilter::TRACE),
     );
+    // Whoever logged before, on a thread where nobody listens, may be taken for silent for ever.
+    tracing::callsite::rebuild_interest_cache();
 
     let mut costs = BTreeMap::new();
     for (who, by) in [("nobody", &site.visitor()), ("ada", &ada)] {
@@ -300,8 +302,8 @@ async fn no_page_asks_the_database_more_than_three_times_and_a_persons_four() {
     // Nobody who is not logged in costs a look at the sessions.
     assert_eq!(costs["/ for nobody"].len(), 1, "{costs:#?}");
     assert_eq!(costs["/login for nobody"].len(), 0, "{costs:#?}");
-    // Who asks, whose page it is, what they posted, and what of that one voted for.
-    assert_eq!(costs.remove("/users/ada for ada").map(|ran| ran.len()), Some(4));
+    // Who asks, and the posts with what of them one voted for.
+    assert_eq!(costs["/ for ada"].len(), 2, "{costs:#?}");
     let dear: Vec<_> = costs.iter().filter(|(_, ran)| ran.len() > 3).collect();
     assert!(dear.is_empty(), "{dear:#?}");
 }
@@ -313,7 +315,10 @@ async fn a_fault_of_ours_is_a_page_with_a_reference_and_nothing_else() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let post = site.post_by("ada", "A post").await;
-    sqlx::query("drop table votes cascade").execute(&site.db).await.unwrap();
+    sqlx::query("alter table votes rename column user_id to voter")
+        .execute(&site.db)
+        .await
+        .unwrap();
 
     for (by, path) in [(&ada, "/"), (&ada, "/posts/1"), (&site.visitor(), "/posts/1")] {
         let page = by.get(path).await;
@@ -330,7 +335,10 @@ async fn a_fault_of_ours_is_a_page_with_a_reference_and_nothing_else() {
     assert_eq!(vote.status, 500);
     oracle::check_any(&vote, "a vote", &[PASSWORD, "votes"]);
 
-    sqlx::query("drop table posts cascade").execute(&site.db).await.unwrap();
+    sqlx::query("alter table posts rename column author_id to writer")
+        .execute(&site.db)
+        .await
+        .unwrap();
     let page = ada.post("/posts", &[("title", "Kept title"), ("body", "Kept body")]).await;
     assert_eq!(page.status, 500);
     page.has("Kept title").has("Kept body");
