@@ -55,7 +55,8 @@ pub async fn find(
         select r.post_id as "id: PostId", u.username as "author: Username", p.title,
             p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot, r.created_at, p.edited_at,
             page.rank as "rank!", page.is_similar as "is_similar!",
-            exists (select from votes v where v.post_id = page.post_id and v.user_id = $7) as "voted!",
+            coalesce((select true from votes v where v.post_id = page.post_id and v.user_id = $7), false)
+                as "voted!",
             (select count(*) from hits) as "total!",
             ts_headline('english', p.title, asked.query,
                 E'StartSel=\x02, StopSel=\x03, HighlightAll=true') as "marked_title!",
