@@ -5,6 +5,8 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -200,6 +202,31 @@ async fn a_second_owner_is_refused_and_named_the_first() {
     let me = format!("in use by another social-post (process {})", std::process::id());
     assert!(complaint.contains(&me), "{complaint}");
     local.stop().await;
+}
+
+/// A process that has just been forked holds copies of all our files until it becomes another program.
+#[tokio::test]
+async fn who_leaves_is_gone_at_once_however_many_processes_are_being_started() {
+    let place = Place::new();
+    drop(place.start().await);
+    let goes_on = Arc::new(AtomicBool::new(true));
+    let forks = [(); 4].map(|()| {
+        let goes_on = goes_on.clone();
+        std::thread::spawn(move || {
+            while goes_on.load(Ordering::Relaxed) {
+                let _ = Command::new("true").current_dir("/").status();
+            }
+        })
+    });
+
+    for _ in 0..100 {
+        drop(place.start().await);
+    }
+    goes_on.store(false, Ordering::Relaxed);
+    for fork in forks {
+        fork.join().unwrap();
+    }
+    place.start().await.stop().await;
 }
 
 #[tokio::test]

@@ -39,11 +39,11 @@ pub struct LocalPostgres {
 enum Role {
     /// The locks on `lock` and `in-use`.
     Owner {
-        _lock: File,
-        in_use: File,
+        _lock: Lock,
+        in_use: Lock,
     },
     Guest {
-        in_use: File,
+        in_use: Lock,
     },
     /// The session that tells the keeper that somebody is there.
     Test {
@@ -87,8 +87,8 @@ impl LocalPostgres {
     /// itself soon after the last guard is gone, so keep the guard as long as you use the cluster.
     pub async fn for_tests(dir: &Path) -> Result<LocalPostgres, LocalError> {
         let dir = prepare(dir)?;
-        let lock = open_lock(&dir.join("lock"))?;
-        wait_for(|| lock.try_lock(), &dir, 2 * START).await?;
+        let lock = Lock::open(&dir.join("lock"))?;
+        wait_for(|| lock.0.try_lock(), &dir, 2 * START).await?;
         let deadline = Instant::now() + START;
         loop {
             let cluster = up(&dir, Durability::None).await?;
@@ -121,16 +121,16 @@ impl LocalPostgres {
     /// Stops the cluster, unless another program still uses it or it is the tests'.
     pub async fn stop(self) {
         let (Role::Owner { in_use, .. } | Role::Guest { in_use }) = &self.role else { return };
-        let is_last = in_use.unlock().is_ok() && in_use.try_lock().is_ok();
+        let is_last = in_use.0.unlock().is_ok() && in_use.0.try_lock().is_ok();
         if is_last {
             self.cluster.stop().await;
         }
     }
 
-    async fn own(data_dir: &Path, lock: File) -> Result<LocalPostgres, LocalError> {
+    async fn own(data_dir: &Path, lock: Lock) -> Result<LocalPostgres, LocalError> {
         // Held by a last guest while it stops the cluster.
-        let in_use = open_lock(&data_dir.join("in-use"))?;
-        wait_for(|| in_use.try_lock_shared(), data_dir, START).await?;
+        let in_use = Lock::open(&data_dir.join("in-use"))?;
+        wait_for(|| in_use.0.try_lock_shared(), data_dir, START).await?;
         let cluster = up(data_dir, Durability::Full).await?;
         let prepared = db::prepare(&cluster.admin_options()).await;
         let local = LocalPostgres { cluster, role: Role::Owner { _lock: lock, in_use } };
@@ -143,8 +143,8 @@ impl LocalPostgres {
 
     /// A guard that owns nothing, or `None` when there is nothing to visit at the moment.
     async fn visit(data_dir: &Path) -> Result<Option<LocalPostgres>, LocalError> {
-        let in_use = open_lock(&data_dir.join("in-use"))?;
-        if in_use.try_lock_shared().is_err() {
+        let in_use = Lock::open(&data_dir.join("in-use"))?;
+        if in_use.0.try_lock_shared().is_err() {
             return Ok(None);
         }
         let Some(cluster) = Cluster::find(data_dir)? else { return Ok(None) };
@@ -186,17 +186,18 @@ fn prepare(data_dir: &Path) -> Result<PathBuf, LocalError> {
 }
 
 /// The lock that makes this process the owner of the directory, or `None` when another has it.
-fn take_ownership(data_dir: &Path) -> Result<Option<File>, LocalError> {
+fn take_ownership(data_dir: &Path) -> Result<Option<Lock>, LocalError> {
     let path = data_dir.join("lock");
-    let mut lock = open_lock(&path)?;
-    match lock.try_lock() {
+    let mut lock = Lock::open(&path)?;
+    match lock.0.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(cause)) => return Err(LocalError::files(&path, cause)),
     }
     // For the message that the next one gets.
-    lock.set_len(0)
-        .and_then(|()| writeln!(lock, "{}", std::process::id()))
+    lock.0
+        .set_len(0)
+        .and_then(|()| writeln!(lock.0, "{}", std::process::id()))
         .map_err(|cause| LocalError::files(&path, cause))?;
     Ok(Some(lock))
 }
@@ -206,10 +207,25 @@ fn owner_pid(data_dir: &Path) -> String {
     pid.trim().to_owned()
 }
 
-fn open_lock(path: &Path) -> Result<File, LocalError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map_err(|cause| LocalError::files(path, cause))
+/// A lock file, let go of when dropped.
+///
+/// To close it would not be enough: a process just forked has a copy of it until it becomes another
+/// program, and the lock would live as long as that.
+struct Lock(File);
+
+impl Lock {
+    fn open(path: &Path) -> Result<Lock, LocalError> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(path).map(Lock).map_err(|cause| LocalError::files(path, cause))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where that fails, closing it has to do.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Tries for a lock until it is there. Not the blocking call: the holder may be another task of
