@@ -46,12 +46,11 @@ pub fn router(app: App) -> Router {
         .route("/users", get(users::pages::index))
         .route("/users/{username}", get(users::pages::show));
 
-    // Whatever fails here, what was typed comes back.
+    // Whatever fails here, what was typed comes back (`give_back`, below).
     let writing = Router::new()
         .route("/posts", post(posts::writing::publish))
         .route("/posts/preview", post(posts::writing::preview))
         .route("/posts/{id}/edit", get(posts::writing::edit).post(posts::writing::save))
-        .route_layer(from_fn_with_state(app.clone(), posts::writing::give_back))
         .layer(DefaultBodyLimit::max(limits::POST_BODY));
 
     let acting = Router::new()
@@ -91,6 +90,8 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(page::without_trailing_slash))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(app.clone(), limits::run_to_the_end))
+        .layer(from_fn_with_state(app.clone(), posts::writing::give_back))
+        .layer(from_fn(limits::arrive_first))
         .layer(from_fn(limits::short_address))
         .layer(from_fn_with_state(app.clone(), error::as_page))
         // The quickest level: better ones cost more time than they save on the way.

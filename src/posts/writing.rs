@@ -6,7 +6,7 @@ use askama::Template;
 use axum::{
     body::{Body as HttpBody, to_bytes},
     extract::{FromRequest as _, Request, State},
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, Method, StatusCode, Uri},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -28,7 +28,8 @@ use crate::{
         flash::Flash,
         htmx::wants_fragment,
         limits::POST_BODY,
-        page::see_other,
+        page::{not_stored, see_other},
+        request_log::RequestId,
     },
 };
 
@@ -239,7 +240,8 @@ pub async fn preview(
         return with_status(status, Previewed { preview, problems });
     }
     let preview = Some(preview);
-    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, target(&uri), typed) })
+    let target = target(&uri).unwrap_or(Target::New);
+    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, target, typed) })
 }
 
 fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Response {
@@ -248,8 +250,14 @@ fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Res
 }
 
 /// Gives the form back with all that was typed when the request fails for a reason that is not in
-/// the form: the session has ended, the database is away, the site is busy or broken.
+/// the form: the session has ended, the database is away or hangs, the site is busy or broken.
+///
+/// It stands around everything that can fail so, the deadline and the bound on requests included.
 pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let is_form = request.method() == Method::POST && !wants_fragment(request.headers());
+    let Some(target) = target(request.uri()).filter(|_| is_form) else {
+        return next.run(request).await;
+    };
     let (head, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, POST_BODY).await else {
         return Error::TooLarge.into_response();
@@ -257,38 +265,43 @@ pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Ne
     let mut copy = Request::builder().body(HttpBody::from(bytes.clone())).unwrap_or_default();
     *copy.headers_mut() = head.headers.clone();
     let mut shell = Shell::bare(&site, &head.uri);
-    let target = target(&head.uri);
-    let is_fragment = wants_fragment(&head.headers);
+    let reference = head.extensions.get::<RequestId>().cloned();
 
     let response = next.run(Request::from_parts(head, HttpBody::from(bytes))).await;
 
     let status = response.status();
-    let notice = match status {
-        StatusCode::UNAUTHORIZED => Notice::LoggedOut,
-        StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
+    let notice = match (status, reference) {
+        (StatusCode::UNAUTHORIZED, _) => Notice::LoggedOut,
+        (StatusCode::INTERNAL_SERVER_ERROR, Some(reference)) => {
+            Notice::Failed(format!("{} (Reference: {reference}.)", describe(&response)))
+        }
+        (StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE, _) => {
             Notice::Failed(describe(&response).into_owned())
         }
         _ => return response,
     };
-    if is_fragment || !is_bare_failure(&response) {
+    if !is_bare_failure(&response) {
         return response;
     }
     let Ok(Form(typed)) = Form::<Typed>::from_request(copy, &()).await else { return response };
     shell.viewer = response.extensions().get().cloned();
     let page = PostForm { notice: Some(notice), ..PostForm::new(shell, target, typed) };
-    let mut page = with_status(status, page);
+    let mut page = not_stored(with_status(status, page)).await;
     for (name, value) in response.headers() {
         page.headers_mut().entry(name).or_insert(value.clone());
-    }
-    if let Some(error) = response.extensions().get::<Arc<Error>>() {
-        page.extensions_mut().insert(error.clone());
     }
     page
 }
 
-/// What a request to one of the addresses of a [`Target`] is about.
-fn target(uri: &Uri) -> Target {
-    let edited = uri.path().strip_prefix("/posts/").and_then(|rest| rest.strip_suffix("/edit"));
-    let id = edited.or_else(|| uri.query()?.strip_prefix("of="));
-    id.and_then(|id| id.parse().ok()).map_or(Target::New, |id| Target::Edit(PostId(id)))
+/// What a request to this address is about, if it is one of those that take the form.
+fn target(uri: &Uri) -> Option<Target> {
+    let id = match uri.path() {
+        "/posts" => return Some(Target::New),
+        "/posts/preview" => match uri.query().and_then(|query| query.strip_prefix("of=")) {
+            None => return Some(Target::New),
+            id => id,
+        },
+        path => path.strip_prefix("/posts/")?.strip_suffix("/edit"),
+    };
+    id?.parse().ok().map(|id| Target::Edit(PostId(id)))
 }

@@ -43,13 +43,20 @@ impl Default for Limits {
     }
 }
 
+/// Reads the form before anything else, so that a slow line takes nothing from the time for the
+/// work, and a client that goes away in the middle of it has asked for nothing.
+pub async fn arrive_first(request: Request, next: Next) -> Response {
+    match timeout(UPLOAD, whole(request)).await {
+        Ok(Ok(request)) => next.run(request).await,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
 /// Runs each request to its end, even when its client hangs up.
 ///
 /// A handler is otherwise dropped wherever it stands. With sqlx 0.8 a `BEGIN` dropped in flight
 /// leaves its connection inside a transaction, and what the next borrower writes is lost.
-///
-/// The form is read first, so that a slow line takes nothing from the time for the work, and a
-/// client that goes away in the middle of it has asked for nothing.
 ///
 /// Full means 503 at once: a short answer now is worth more than a good one too late.
 pub async fn run_to_the_end(
@@ -57,11 +64,6 @@ pub async fn run_to_the_end(
     request: Request,
     next: Next,
 ) -> Response {
-    let request = match timeout(UPLOAD, whole(request)).await {
-        Ok(Ok(request)) => request,
-        Ok(Err(error)) => return error.into_response(),
-        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
-    };
     let Ok(place) = limits.places.clone().try_acquire_owned() else {
         return Error::Busy.into_response();
     };

@@ -135,6 +135,36 @@ async fn an_expired_session_loses_nothing_that_was_typed() {
     ada.get(&page).await.has("Hours of work");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_is_told_in_seconds_and_loses_nothing_that_was_typed() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let typed = [("title", "Kept <title>"), ("body", "Hours of work")];
+    let backends: Vec<i32> = sqlx::query_scalar(
+        "select pid from pg_stat_activity where datname = current_database() and application_name = 'social-post'",
+    )
+    .fetch_all(&site.db)
+    .await
+    .unwrap();
+    let signal = |name: &str| {
+        for pid in &backends {
+            let sent = std::process::Command::new("kill").args([name, &pid.to_string()]).status();
+            assert!(sent.unwrap().success());
+        }
+    };
+
+    signal("-STOP");
+    let asked = std::time::Instant::now();
+    let hung = ada.post("/posts", &typed).await;
+    let waited = asked.elapsed();
+    signal("-CONT");
+
+    assert_eq!(hung.status, 503);
+    assert!(waited.as_secs() < 8, "{waited:?}");
+    hung.has("Kept &#60;title&#62;").has("Hours of work").has("press Publish again");
+    assert_eq!((hung.header("retry-after"), hung.header("cache-control")), ("2", "no-store"));
+}
+
 #[tokio::test]
 async fn markup_in_a_post_stays_text() {
     let site = TestSite::new().await;
