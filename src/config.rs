@@ -6,17 +6,19 @@
 use std::{
     collections::HashMap,
     fmt, fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
 };
 
+use ipnet::IpNet;
+use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// Every setting. Those that hold a secret may be given as a file: `DATABASE_URL_FILE`.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 14] = [
     "DATABASE_URL",
     "DATABASE_MAX_CONNECTIONS",
     "DATA_DIR",
@@ -24,11 +26,15 @@ const KNOWN: [&str; 10] = [
     "LISTEN_ADDR",
     "BASE_URL",
     "SITE_NAME",
+    "TRUSTED_PROXIES",
     "SESSION_LIFETIME_DAYS",
+    "SMTP_URL",
+    "MAIL_FROM",
+    "RATE_LIMITS",
     "RUST_LOG",
     "LOG_FORMAT",
 ];
-const SECRETS: [&str; 1] = ["DATABASE_URL"];
+const SECRETS: [&str; 2] = ["DATABASE_URL", "SMTP_URL"];
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -38,6 +44,8 @@ pub struct Settings {
     pub run_migrations: bool,
     pub listen: SocketAddr,
     pub site: Arc<Site>,
+    pub mail: Option<Outgoing>,
+    pub rate_limits: bool,
     pub log_filter: String,
     pub log_format: LogFormat,
 }
@@ -51,6 +59,14 @@ pub enum Database {
     Local,
 }
 
+/// The way out for mail, and who it is from.
+#[derive(Clone)]
+pub struct Outgoing {
+    /// As lettre reads it; may hold a password.
+    pub url: String,
+    pub from: Mailbox,
+}
+
 /// What pages and cookies need to know of the site.
 #[derive(Debug, Clone)]
 pub struct Site {
@@ -58,6 +74,8 @@ pub struct Site {
     pub base_url: BaseUrl,
     /// A session ends after this many days without a visit.
     pub session_idle_days: i32,
+    /// Who may say for whom they ask (`X-Forwarded-For`).
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Site {
@@ -161,6 +179,7 @@ impl Settings {
         if name.chars().count() > 60 {
             return Err(bad("SITE_NAME", "must be 60 characters or fewer"));
         }
+        let trusted_proxies = networks(source.text("TRUSTED_PROXIES")?.as_deref())?;
         let session_idle_days = source.number("SESSION_LIFETIME_DAYS", 30, 1, 3650)?;
 
         Ok(Settings {
@@ -171,7 +190,13 @@ impl Settings {
                 .parse("RUN_MIGRATIONS", "must be true or false")?
                 .unwrap_or(false),
             listen,
-            site: Arc::new(Site { name, base_url, session_idle_days }),
+            site: Arc::new(Site { name, base_url, session_idle_days, trusted_proxies }),
+            mail: outgoing(source.secret("SMTP_URL")?, source.text("MAIL_FROM")?)?,
+            rate_limits: match source.text("RATE_LIMITS")?.as_deref() {
+                None | Some("on") => true,
+                Some("off") => false,
+                Some(_) => return Err(bad("RATE_LIMITS", "must be on or off")),
+            },
             log_filter: source.text("RUST_LOG")?.unwrap_or_else(|| "info".to_owned()),
             log_format: match source.text("LOG_FORMAT")?.as_deref() {
                 None | Some("text") => LogFormat::Text,
@@ -261,6 +286,47 @@ fn parse_database_url(url: &str) -> Result<PgConnectOptions, BadSetting> {
         .map_err(|_| bad("DATABASE_URL", "is not a URL such as postgres://user@host/database"))
 }
 
+/// The networks of a comma list, by default this machine's own; a lone address is a network of one.
+fn networks(list: Option<&str>) -> Result<Vec<IpNet>, BadSetting> {
+    let list = list.unwrap_or("127.0.0.0/8,::1/128").split(',').map(str::trim);
+    list.filter(|item| !item.is_empty())
+        .map(|item| item.parse().or_else(|_| item.parse().map(|address: IpAddr| address.into())))
+        .collect::<Result<_, _>>()
+        .map_err(|_| bad("TRUSTED_PROXIES", "must be networks such as 127.0.0.0/8,::1/128"))
+}
+
+fn outgoing(url: Option<String>, from: Option<String>) -> Result<Option<Outgoing>, BadSetting> {
+    let (url, from) = match (url, from) {
+        (None, None) => return Ok(None),
+        (Some(_), None) => return Err(bad("MAIL_FROM", "is needed beside SMTP_URL")),
+        (None, Some(_)) => return Err(bad("SMTP_URL", "is needed beside MAIL_FROM")),
+        (Some(url), Some(from)) => (url, from),
+    };
+    // Never with the value: it may hold a password.
+    let problem = "is not a URL such as smtps://user:password@host or smtp://host:25";
+    let parsed = Url::parse(&url).map_err(|_| bad("SMTP_URL", problem))?;
+    let is_smtp = matches!(parsed.scheme(), "smtp" | "smtps") && parsed.has_host();
+    if !is_smtp || AsyncSmtpTransport::<Tokio1Executor>::from_url(&url).is_err() {
+        return Err(bad("SMTP_URL", problem));
+    }
+    let is_encrypted = parsed.scheme() == "smtps"
+        || parsed.query_pairs().any(|(name, value)| name == "tls" && value == "required");
+    let is_here = parsed.host_str().is_some_and(|host| {
+        host == "localhost"
+            || host.trim_matches(['[', ']']).parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    });
+    if parsed.password().is_some() && !is_encrypted && !is_here {
+        return Err(bad(
+            "SMTP_URL",
+            "would send its password in the clear: use smtps://, or add ?tls=required",
+        ));
+    }
+    let from = from.parse().map_err(|_| {
+        bad("MAIL_FROM", "is not an address such as Social Post <post@example.org>")
+    })?;
+    Ok(Some(Outgoing { url, from }))
+}
+
 /// What a browser calls this machine; it leaves out the port that http has anyway.
 fn local_origin(port: u16) -> String {
     if port == 80 { "http://localhost".to_owned() } else { format!("http://localhost:{port}") }
@@ -272,6 +338,13 @@ fn into_text(name: &str) -> impl Fn(std::ffi::OsString) -> Result<String, BadSet
 
 fn bad(name: &str, problem: &str) -> BadSetting {
     BadSetting { name: name.to_owned(), problem: problem.to_owned() }
+}
+
+/// The URL holds a password.
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing").field("from", &self.from).finish_non_exhaustive()
+    }
 }
 
 /// The options hold a password.

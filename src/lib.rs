@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod import;
+pub mod mail;
 pub mod posts;
 pub mod routes;
 pub mod search;

@@ -16,6 +16,7 @@ use tower_http::{
 
 use crate::{
     config::Site,
+    mail::Mailer,
     posts, search,
     users::{self, Passwords},
     votes,
@@ -23,6 +24,7 @@ use crate::{
         assets, cookies, csrf, error, flash, headers, health,
         limits::{self, Limits},
         page, request_log,
+        throttle::Throttle,
     },
 };
 
@@ -32,7 +34,9 @@ pub struct App {
     pub db: PgPool,
     pub site: Arc<Site>,
     pub passwords: Passwords,
+    pub mailer: Mailer,
     pub limits: Limits,
+    pub throttle: Throttle,
 }
 
 pub fn router(app: App) -> Router {

@@ -4,10 +4,11 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::Request};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulConnection, GracefulShutdown},
     service::TowerToHyperService,
 };
 use tokio::{
@@ -15,10 +16,16 @@ use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::web::client::Peer;
 
 /// For a request's headers to arrive, and for an idle connection to ask again.
 const HEADERS: Duration = Duration::from_secs(15);
+/// For a client to take the next part of an answer.
+const WRITE: Duration = Duration::from_secs(30);
 /// For what runs at shutdown.
 pub const DRAIN: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
@@ -46,8 +53,8 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
             () = &mut stop => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(err) => {
                 // No file descriptor left, most likely: they come back when connections end.
                 tracing::warn!(%err, "cannot accept a connection");
@@ -55,7 +62,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connections.watch(connection(stream, router.clone()));
+        let connection = connections.watch(connection(stream, Peer(peer), router.clone()));
         tokio::spawn(async move {
             if let Err(err) = connection.await {
                 tracing::debug!(%err, "a connection ended early");
@@ -78,18 +85,26 @@ pub async fn serve(
 
 fn connection(
     stream: TcpStream,
+    peer: Peer,
     router: Router,
-) -> hyper::server::conn::http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
+) -> impl GracefulConnection<Error = hyper::Error> {
     // Answers are small and complete; waiting to fill a packet only delays them.
     if let Err(err) = stream.set_nodelay(true) {
         tracing::debug!(%err, "cannot set TCP_NODELAY");
     }
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
+    // A reader that takes nothing is dropped; one that takes a little is not.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service))
 }
 
 /// Resolves at SIGTERM or SIGINT.

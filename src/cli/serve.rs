@@ -10,11 +10,12 @@ use super::{Failure, current_schema};
 use crate::{
     config::{Database, Settings, Site},
     database::{local::LocalPostgres, pool},
+    mail::Mailer,
     posts,
     routes::{self, App},
     server,
     users::{self, Passwords},
-    web::limits::Limits,
+    web::{limits::Limits, throttle::Throttle},
 };
 
 pub async fn run(settings: Settings) -> Result<(), Failure> {
@@ -60,8 +61,13 @@ async fn serve(
         db: db.clone(),
         site: settings.site.clone(),
         passwords: Passwords::new()?,
+        mailer: Mailer::new(settings.mail.as_ref())?,
         limits: Limits::default(),
+        throttle: Throttle::new(settings.rate_limits),
     };
+    if !settings.rate_limits {
+        tracing::warn!("RATE_LIMITS is off: nothing keeps anybody from guessing passwords");
+    }
     let schema = pool::open_unhurried(options);
     match current_schema(&schema, may_migrate).await {
         Ok(()) => schema.close().await,

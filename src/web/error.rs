@@ -3,7 +3,7 @@
 //! Handlers return [`Error`] and do not care who is asking: [`as_page`], the last layer, turns it
 //! into a page for people or a message for htmx.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -42,6 +42,9 @@ pub enum Error {
     /// What the caller sent breaks a rule. Safe to show: it only repeats their own input.
     #[error("{0}")]
     Invalid(Cow<'static, str>),
+    /// The budget of this client or person is used up for now.
+    #[error("That was too often. Try again in {}.", in_words(*.wait))]
+    TooOften { wait: Duration },
     /// More work is waiting than the server can do soon.
     #[error("The site is very busy just now. Try again in a moment.")]
     Busy,
@@ -67,6 +70,7 @@ impl Error {
             Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Error::UnsupportedType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Busy | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -111,12 +115,31 @@ impl IntoResponse for Error {
             _ => {}
         }
         let mut response = self.status().into_response();
-        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        let wait = match &self {
+            Error::TooOften { wait } => Some(whole_seconds(*wait)),
+            Error::Busy | Error::Unavailable(_) => Some(2),
+            _ => None,
+        };
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         response.extensions_mut().insert(Arc::new(self));
         response
     }
+}
+
+/// Rounded up: who comes back then is not too early.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+fn in_words(wait: Duration) -> String {
+    let (count, unit) = match whole_seconds(wait) {
+        seconds if seconds < 60 => (seconds.max(1), "second"),
+        seconds if seconds < 3600 => (seconds.div_ceil(60), "minute"),
+        seconds => (seconds.div_ceil(3600), "hour"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 #[derive(Template)]

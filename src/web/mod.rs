@@ -1,6 +1,7 @@
 //! What the features share. Knows HTTP, and of the site only who is looking at it.
 
 pub mod assets;
+pub mod client;
 pub mod cookies;
 pub mod csrf;
 pub mod cursor;
@@ -14,6 +15,7 @@ pub mod htmx;
 pub mod limits;
 pub mod page;
 pub mod request_log;
+pub mod throttle;
 
 pub use error::{Error, Result};
 pub use page::{Page, Shell};

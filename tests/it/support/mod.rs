@@ -15,9 +15,10 @@ use axum::Router;
 use social_post::{
     config::Site,
     database::pool,
+    mail::Mailer,
     routes::{self, App},
     users::Passwords,
-    web::limits::Limits,
+    web::{limits::Limits, throttle::Throttle},
 };
 use sqlx::PgPool;
 
@@ -54,12 +55,15 @@ impl TestSite {
             name: "Social Post".into(),
             base_url: base_url.parse().unwrap(),
             session_idle_days: 30,
+            trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         };
         let app = App {
             db: db.clone(),
             site: Arc::new(site),
             passwords: Passwords::new().unwrap(),
+            mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
+            throttle: Throttle::new(false),
         };
         TestSite { router: routes::router(app.clone()), app, db }
     }

@@ -1,0 +1,120 @@
+//! How often one client or one person may do what costs others something.
+//!
+//! These budgets are kept in memory, each process its own, and forget the longest unused beyond a
+//! fixed number of clients. What must outlive a restart, the tries at one account, is kept in the
+//! database by `users`.
+
+use std::{
+    hash::{BuildHasher as _, Hash, RandomState},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
+use quick_cache::sync::Cache;
+
+use super::{Error, Result};
+
+/// About 10 MB when full.
+const CLIENTS: usize = 50_000;
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Act {
+    /// A try at a password, or at finding out who has an account: by network.
+    Guess,
+    /// A new account: by network.
+    SignUp,
+    /// A link by mail: by account or address.
+    Mail,
+    /// A post, an edit, a preview: by person.
+    Write,
+    /// A vote: by person.
+    Vote,
+    /// A search: by person, or by network.
+    Search,
+}
+
+impl Act {
+    /// How many at once, and in how long the full number is there again.
+    fn budget(self) -> (u32, Duration) {
+        match self {
+            Act::Guess => (30, Duration::from_mins(15)),
+            Act::SignUp => (5, Duration::from_hours(1)),
+            Act::Mail => (3, Duration::from_hours(1)),
+            Act::Write => (10, Duration::from_mins(1)),
+            Act::Vote => (120, Duration::from_mins(1)),
+            Act::Search => (30, Duration::from_mins(1)),
+        }
+    }
+
+    fn limiter(self) -> DefaultDirectRateLimiter {
+        let (most, period) = self.budget();
+        let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::with_period(period / most.get()).unwrap_or(Quota::per_hour(most));
+        DefaultDirectRateLimiter::direct(quota.allow_burst(most))
+    }
+}
+
+#[derive(Clone)]
+pub struct Throttle {
+    /// By a hash that nobody outside can aim at, of what is done and by whom. None where the setting
+    /// `RATE_LIMITS` is off.
+    limiters: Option<Arc<Cache<u64, Arc<DefaultDirectRateLimiter>>>>,
+    hasher: RandomState,
+}
+
+impl Throttle {
+    pub fn new(is_on: bool) -> Throttle {
+        let limiters = is_on.then(|| Arc::new(Cache::new(CLIENTS)));
+        Throttle { limiters, hasher: RandomState::new() }
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.limiters.is_some()
+    }
+
+    /// Counts one `act` of `who`; beyond the budget it is a 429 that says when to come back.
+    pub fn take(&self, act: Act, who: impl Hash) -> Result<()> {
+        let Some(limiters) = &self.limiters else { return Ok(()) };
+        let key = self.hasher.hash_one((act, who));
+        let limiter =
+            limiters.get_or_insert_with(&key, || Ok::<_, Error>(Arc::new(act.limiter())))?;
+        limiter.check().map_err(|until| {
+            tracing::warn!(?act, "throttled");
+            Error::TooOften { wait: until.wait_time_from(DefaultClock::default().now()) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_each_clients_own_and_says_when_to_come_back() {
+        let throttle = Throttle::new(true);
+        for _ in 0..5 {
+            assert!(throttle.take(Act::SignUp, "here").is_ok());
+        }
+        match throttle.take(Act::SignUp, "here") {
+            Err(Error::TooOften { wait }) => {
+                assert!(wait > Duration::from_mins(11) && wait <= Duration::from_mins(12));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(throttle.take(Act::SignUp, "there").is_ok());
+        assert!(throttle.take(Act::Guess, "here").is_ok());
+        assert!((0..100).all(|_| Throttle::new(false).take(Act::SignUp, "here").is_ok()));
+    }
+
+    #[test]
+    fn a_million_clients_are_forgotten_in_turn() {
+        let throttle = Throttle::new(true);
+        for client in 0..200_000 {
+            assert!(throttle.take(Act::Guess, client).is_ok());
+        }
+        assert!(throttle.limiters.unwrap().len() <= CLIENTS);
+    }
+}
