@@ -18,7 +18,10 @@ use crate::{
     config::Site,
     mail::Mailer,
     posts, search,
-    users::{self, Passwords},
+    users::{
+        self, Passwords,
+        pages::{entering, places, recovery, settings},
+    },
     votes,
     web::{
         assets, cookies, csrf, error, flash, headers, health,
@@ -47,8 +50,8 @@ pub fn router(app: App) -> Router {
         .route("/top", get(posts::pages::top))
         .route("/search", get(search::pages::index))
         .route("/posts/{id}", get(posts::pages::show))
-        .route("/users", get(users::pages::index))
-        .route("/users/{username}", get(users::pages::show));
+        .route("/users", get(users::pages::people::index))
+        .route("/users/{username}", get(users::pages::people::show));
 
     // Whatever fails here, what was typed comes back (`give_back`, below).
     let writing = Router::new()
@@ -64,9 +67,19 @@ pub fn router(app: App) -> Router {
             "/posts/{id}/vote",
             post(votes::pages::press).route_layer(from_fn(votes::pages::say_failed)),
         )
-        .route("/signup", get(users::pages::sign_up_form).post(users::pages::sign_up))
-        .route("/login", get(users::pages::log_in_form).post(users::pages::log_in))
-        .route("/logout", post(users::pages::log_out))
+        .route("/signup", get(entering::sign_up_form).post(entering::sign_up))
+        .route("/login", get(entering::log_in_form).post(entering::log_in))
+        .route("/logout", post(entering::log_out))
+        .route("/password/forgot", get(recovery::forgot_form).post(recovery::forgot))
+        .route("/password/reset/{token}", get(recovery::reset_form).post(recovery::reset))
+        .route("/email/confirm/{token}", get(recovery::confirm_form).post(recovery::confirm))
+        .route("/settings", get(settings::index))
+        .route("/settings/password", post(settings::change_password))
+        .route("/settings/email", post(settings::change_email))
+        .route("/settings/sessions", get(places::index))
+        .route("/settings/sessions/revoke", post(places::revoke))
+        .route("/settings/export", get(settings::export))
+        .route("/settings/delete-account", get(settings::confirm_delete).post(settings::delete))
         .merge(writing)
         .layer(map_response(page::not_stored));
 

@@ -10,7 +10,12 @@ use sqlx::PgPool;
 use super::{Failure, say};
 use crate::{
     config::Settings,
-    users::{Email, NewPassword, Passwords, Role, Username, db, password::context},
+    users::{
+        Email, NewPassword, Passwords, Role, Username, db,
+        links::{self, Purpose},
+        password::context,
+        secret::Secret,
+    },
 };
 
 #[derive(Debug, Subcommand)]
@@ -27,8 +32,13 @@ pub enum User {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Give a person another password, print it once, and end all their sessions
+    /// Give a person another password, print it once and a link to choose their own, and end all
+    /// their sessions
     ResetPassword { name: String },
+    /// Keep a person out, from the next request on
+    Suspend { name: String },
+    /// Let a suspended person in again
+    Restore { name: String },
     /// List everyone
     List,
 }
@@ -55,13 +65,28 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
             let text = made_up();
             let hash = hashed(NewPassword::parse(&text, &[]).map_err(usage)?).await?;
             if !db::reset_password(db, &username, &hash).await? {
-                return Err(anyhow::anyhow!(
-                    "there is no {username}; `social-post user list` lists everyone"
-                )
-                .into());
+                return Err(nobody(&username));
             }
+            let secret = Secret::new();
+            links::db::for_password_by_name(db, &username, &secret.key()).await?;
             eprintln!("{username} is logged out everywhere and has a new password.");
             tell(true, &text)?;
+            let link = Purpose::Password.url(&settings.site, &secret);
+            eprintln!("Or let them choose one themselves, within 30 minutes: {link}");
+        }
+        User::Suspend { name } => {
+            let username = Username::parse(&name).map_err(usage)?;
+            if !db::suspend(db, &username).await? {
+                return Err(nobody(&username));
+            }
+            eprintln!("{username} is logged out everywhere and cannot log in.");
+        }
+        User::Restore { name } => {
+            let username = Username::parse(&name).map_err(usage)?;
+            if !db::restore(db, &username).await? {
+                return Err(nobody(&username));
+            }
+            eprintln!("{username} may log in again.");
         }
         User::List => {
             for account in db::accounts(db).await? {
@@ -82,7 +107,11 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
     Ok(())
 }
 
-/// The one thing on stdout, so that a script can take it; the words around it go to stderr.
+fn nobody(username: &Username) -> Failure {
+    anyhow::anyhow!("there is no {username}; `social-post user list` lists everyone").into()
+}
+
+/// Alone on its line on stdout, so that a script can take it; the words around it go to stderr.
 fn tell(is_made_up: bool, password: &str) -> Result<(), Failure> {
     if is_made_up {
         eprint!("Password (shown this once): ");

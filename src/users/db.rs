@@ -1,14 +1,11 @@
-//! People and their sessions.
+//! People and their accounts.
 
 use sqlx::PgPool;
 
-use super::{Email, Login, Person, Role, Taken, UserId, Username, Viewer};
-use crate::config::Site;
+use super::{Email, Person, Role, Taken, UserId, Username};
+use crate::database::pool::retrying;
 
 pub const PER_PAGE: i64 = 50;
-
-/// How many sessions one person has at most; the oldest goes first.
-const MAX_SESSIONS: i64 = 20;
 
 /// Makes an account. The unique indexes decide, so of two who race for a name one has it.
 pub async fn sign_up(
@@ -57,114 +54,6 @@ pub async fn taken(db: &PgPool, username: &Username, email: &Email) -> sqlx::Res
     .await?;
     let taken = [(found.username, Taken::Username), (found.email, Taken::Email)];
     Ok(taken.into_iter().filter_map(|(is_taken, what)| is_taken.then_some(what)).collect())
-}
-
-/// What a log-in is checked against. Without a hash, no password fits.
-#[derive(Debug)]
-pub struct Credentials {
-    pub id: UserId,
-    pub password_hash: Option<String>,
-    pub is_suspended: bool,
-}
-
-pub async fn credentials(db: &PgPool, login: &Login) -> sqlx::Result<Option<Credentials>> {
-    let (username, email) = match login {
-        Login::Name(username) => (Some(username.as_str()), None),
-        Login::Email(email) => (None, Some(email.canonical())),
-    };
-    sqlx::query_as!(
-        Credentials,
-        r#"
-        select id as "id: UserId", password_hash, suspended_at is not null as "is_suspended!"
-        from users where lower(username) = lower($1) or email_key = $2
-        "#,
-        username,
-        email,
-    )
-    .fetch_optional(db)
-    .await
-}
-
-/// Gives a session to a person; beyond twenty the oldest of theirs end.
-pub async fn open_session(
-    db: &PgPool,
-    key: &str,
-    user: UserId,
-    user_agent: &str,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        r#"
-        with opened as (
-            insert into user_sessions (session_id, user_id, user_agent) values ($1, $2, $3)
-        ), surplus as (
-            select session_id from user_sessions where user_id = $2
-            order by created_at desc offset $4
-        )
-        delete from tower_sessions.session where id in (select session_id from surplus)
-        "#,
-        key,
-        user as UserId,
-        user_agent,
-        MAX_SESSIONS - 1,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Whose the session is, if it is anybody's and neither it nor its owner's account has ended. The
-/// database's clock decides. Notes the visit, at most every five minutes.
-pub async fn viewer(db: &PgPool, key: &str, site: &Site) -> sqlx::Result<Option<Viewer>> {
-    let found = sqlx::query!(
-        r#"
-        select u.id as "id: UserId", u.username as "username: Username",
-            us.last_seen_at < now() - interval '5 minutes' as "is_stale!"
-        from user_sessions us
-        join tower_sessions.session s on s.id = us.session_id
-        join users u on u.id = us.user_id
-        where us.session_id = $1 and s.expiry_date > now() and u.suspended_at is null
-            and us.last_seen_at > now() - make_interval(days => $2)
-            and us.created_at > now() - make_interval(days => $3)
-        "#,
-        key,
-        site.session_idle_days,
-        site.session_absolute_days(),
-    )
-    .fetch_optional(db)
-    .await?;
-    let Some(found) = found else { return Ok(None) };
-    if found.is_stale {
-        sqlx::query!("update user_sessions set last_seen_at = now() where session_id = $1", key)
-            .execute(db)
-            .await?;
-    }
-    Ok(Some(Viewer { id: found.id, username: found.username }))
-}
-
-/// Ends one session. Repeating it changes nothing.
-pub async fn close_session(db: &PgPool, key: &str) -> sqlx::Result<()> {
-    sqlx::query!("delete from tower_sessions.session where id = $1", key).execute(db).await?;
-    Ok(())
-}
-
-/// Deletes up to a thousand sessions that have ended, passing over rows in use; returns how many
-/// it found.
-pub async fn sweep_sessions(db: &PgPool, site: &Site) -> sqlx::Result<u64> {
-    let swept = sqlx::query!(
-        r#"
-        delete from tower_sessions.session where id in (
-            select s.id from tower_sessions.session s
-            left join user_sessions us on us.session_id = s.id
-            where s.expiry_date < now() or us.last_seen_at < now() - make_interval(days => $1)
-            limit 1000
-            for update of s skip locked
-        )
-        "#,
-        site.session_idle_days,
-    )
-    .execute(db)
-    .await?;
-    Ok(swept.rows_affected())
 }
 
 /// People, the newest first, from the one after `after` on; one more than a page, where there is
@@ -227,15 +116,198 @@ pub async fn accounts(db: &PgPool) -> sqlx::Result<Vec<Account>> {
     .await
 }
 
-/// Gives a person another password and ends all their sessions. `false` if there is no such person.
+/// Gives a person another password, and ends every session and token of theirs. `false` if there is
+/// no such person.
 pub async fn reset_password(db: &PgPool, username: &Username, hash: &str) -> sqlx::Result<bool> {
-    let reset = sqlx::query_scalar!(
+    let user = sqlx::query_scalar!(
+        r#"select id as "id: UserId" from users where lower(username) = lower($1)"#,
+        username.as_str(),
+    )
+    .fetch_optional(db)
+    .await?;
+    match user {
+        Some(user) => change_password(db, user, hash).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Gives `user` another password; ends every session and token, voids every link, and forgets every
+/// device of theirs.
+pub async fn change_password(db: &PgPool, user: UserId, hash: &str) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        with links as (
+            delete from mailed_links where user_id = $1
+        ), devices as (
+            delete from known_devices where user_id = $1
+        ), sessions as (
+            delete from tower_sessions.session where id in (
+                select session_id from user_sessions where user_id = $1
+            )
+        )
+        update users set password_hash = $2, auth_epoch = auth_epoch + 1 where id = $1
+        "#,
+        user as UserId,
+        hash,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Gives `user` another address, which nobody has proven yet, and voids every link. Refused where
+/// somebody else has it.
+pub async fn change_email(
+    db: &PgPool,
+    user: UserId,
+    email: &Email,
+) -> sqlx::Result<Result<(), Taken>> {
+    let changed = sqlx::query!(
+        r#"
+        with links as (
+            delete from mailed_links where user_id = $1
+        )
+        update users set email = $2, email_key = $3, email_confirmed_at = null where id = $1
+        "#,
+        user as UserId,
+        email.as_written(),
+        email.canonical(),
+    )
+    .execute(db)
+    .await;
+    match changed {
+        Ok(_) => Ok(Ok(())),
+        Err(sqlx::Error::Database(err)) if err.is_unique_violation() => Ok(Err(Taken::Email)),
+        Err(err) => Err(err),
+    }
+}
+
+/// What only the person themselves may see of their account.
+#[derive(Debug)]
+pub struct Own {
+    pub email: Option<String>,
+    pub is_email_confirmed: bool,
+}
+
+/// `None` once the account is gone.
+pub async fn own(db: &PgPool, user: UserId) -> sqlx::Result<Option<Own>> {
+    sqlx::query_as!(
+        Own,
+        r#"
+        select email, email_confirmed_at is not null as "is_email_confirmed!" from users where id = $1
+        "#,
+        user as UserId,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Who has the address, and how they wrote it.
+pub async fn owner_of(db: &PgPool, email: &Email) -> sqlx::Result<Option<(Username, String)>> {
+    let found = sqlx::query!(
+        r#"select username as "username: Username", email as "email!" from users where email_key = $1"#,
+        email.canonical(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.map(|found| (found.username, found.email)))
+}
+
+/// All that the site knows of `user` and they may take along: one JSON document (RFC 8259) with their
+/// profile, posts and votes, the oldest first. `None` once the account is gone.
+pub async fn export(db: &PgPool, user: UserId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        r#"
+        select json_build_object(
+            'format', 'social-post-account-1',
+            'exported_at', now(),
+            'profile', json_build_object('username', u.username, 'email', u.email,
+                'email_confirmed_at', u.email_confirmed_at, 'created_at', u.created_at),
+            'posts', coalesce((
+                select json_agg(json_build_object('id', p.id, 'title', p.title, 'url', p.url,
+                    'body', p.body, 'score', r.score, 'created_at', p.created_at,
+                    'edited_at', p.edited_at) order by p.id)
+                from posts p join post_ranks r on r.post_id = p.id where p.author_id = u.id), '[]'),
+            'votes', coalesce((
+                select json_agg(json_build_object('post_id', v.post_id, 'title', p.title,
+                    'created_at', v.created_at) order by v.created_at, v.post_id)
+                from votes v join posts p on p.id = v.post_id where v.user_id = u.id), '[]')
+        )::text as "document!"
+        from users u where u.id = $1
+        "#,
+        user as UserId,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Why an account stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("You are the only admin. Make another one first, then delete this account.")]
+pub struct LastAdmin;
+
+/// Deletes the account with its posts, votes, sessions and links, and takes its votes off the scores
+/// of other people's posts. Repeating it changes nothing.
+pub async fn delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<(), LastAdmin>> {
+    retrying(|| try_delete_account(db, user)).await
+}
+
+async fn try_delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<(), LastAdmin>> {
+    let mut tx = db.begin().await?;
+    // First the person's own row: a vote of theirs that is on its way waits here or is seen below, so
+    // that no score counts it. All admins too, so that of two who leave at once one stays.
+    sqlx::query!(
+        r#"
+        select from users where id = $1
+            or (role = 'admin' and exists (select from users where id = $1 and role = 'admin'))
+        order by id for update
+        "#,
+        user as UserId,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let is_last_admin = sqlx::query_scalar!(
+        r#"
+        with leaver as (
+            select id from users where id = $1 and (role <> 'admin'
+                or exists (select from users where role = 'admin' and suspended_at is null and id <> $1))
+        ), unvoted as (
+            -- In one order, as every other deletion takes them.
+            select r.post_id from post_ranks r join votes v on v.post_id = r.post_id
+            join leaver on leaver.id = v.user_id
+            order by r.post_id for update of r
+        ), ranks as (
+            update post_ranks r set score = r.score - 1, hot = hot_rank(r.score - 1, r.created_at)
+            from unvoted where r.post_id = unvoted.post_id
+        ), sessions as (
+            delete from tower_sessions.session where id in (
+                select session_id from user_sessions us join leaver on leaver.id = us.user_id
+            )
+        ), gone as (
+            delete from users where id in (select id from leaver)
+        )
+        select exists (select from users where id = $1) and not exists (select from leaver) as "is_last_admin!"
+        "#,
+        user as UserId,
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(if is_last_admin { Err(LastAdmin) } else { Ok(()) })
+}
+
+/// Keeps a person out until [`restore`]: ends every session and token. `false` if there is no such
+/// person. Repeating it changes nothing.
+pub async fn suspend(db: &PgPool, username: &Username) -> sqlx::Result<bool> {
+    let suspended = sqlx::query_scalar!(
         r#"
         with person as (
-            update users set password_hash = $2, auth_epoch = auth_epoch + 1
+            update users set suspended_at = coalesce(suspended_at, now()), auth_epoch = auth_epoch + 1
             where lower(username) = lower($1)
             returning id
-        ), ended as (
+        ), links as (
+            delete from mailed_links where user_id in (select id from person)
+        ), sessions as (
             delete from tower_sessions.session where id in (
                 select session_id from user_sessions us join person on person.id = us.user_id
             )
@@ -243,9 +315,19 @@ pub async fn reset_password(db: &PgPool, username: &Username, hash: &str) -> sql
         select id from person
         "#,
         username.as_str(),
-        hash,
     )
     .fetch_optional(db)
     .await?;
-    Ok(reset.is_some())
+    Ok(suspended.is_some())
+}
+
+/// Lets a suspended person in again. `false` if there is no such person.
+pub async fn restore(db: &PgPool, username: &Username) -> sqlx::Result<bool> {
+    let restored = sqlx::query!(
+        "update users set suspended_at = null where lower(username) = lower($1)",
+        username.as_str(),
+    )
+    .execute(db)
+    .await?;
+    Ok(restored.rows_affected() > 0)
 }

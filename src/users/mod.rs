@@ -1,8 +1,12 @@
 //! People: who they are and how they prove it.
 
 pub mod db;
+pub mod entrance;
+pub mod links;
 pub mod pages;
 pub mod password;
+pub mod proof;
+pub mod secret;
 pub mod sessions;
 pub mod viewer;
 

@@ -23,6 +23,12 @@ const LANES: u32 = 1;
 /// How long a log-in waits for its turn before it is told that the site is busy.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many may wait for theirs.
+const QUEUE: usize = 128;
+
+/// The dearest bcrypt hash that is looked at: each step up takes twice the time, and one of 16 seconds.
+const MAX_BCRYPT_COST: u32 = 14;
+
 /// A password as it is hashed: in NFC, so that every keyboard spells it the same. Nothing is
 /// trimmed or cut off.
 #[derive(Clone)]
@@ -98,10 +104,20 @@ pub enum BadPassword {
     Control,
 }
 
+/// What came of a look at a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub fits: bool,
+    /// The same password hashed as it is done today, where the hash it fits is weaker or from the app
+    /// that this site grew out of.
+    pub renewed: Option<String>,
+}
+
 /// Hashes and verifies, a few at a time.
 #[derive(Clone)]
 pub struct Passwords {
     permits: Arc<Semaphore>,
+    queue: Arc<Semaphore>,
     /// The hash of nobody's password, made with today's parameters, so that an unknown user costs
     /// the same time as a known one.
     nobody: Arc<str>,
@@ -111,7 +127,8 @@ impl Passwords {
     pub fn new() -> anyhow::Result<Passwords> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let nobody = hash(&Password(uuid::Uuid::now_v7().to_string()))?;
-        Ok(Passwords { permits: Arc::new(Semaphore::new(cores)), nobody: nobody.into() })
+        let (permits, queue) = (Semaphore::new(cores), Semaphore::new(QUEUE));
+        Ok(Passwords { permits: permits.into(), queue: queue.into(), nobody: nobody.into() })
     }
 
     /// A PHC string, `$argon2id$v=19$m=19456,t=2,p=1$…`.
@@ -120,15 +137,19 @@ impl Passwords {
     }
 
     /// Whether the password fits the hash. Without a hash it takes the same time and does not fit.
-    pub async fn verify(&self, password: Option<Password>, hash: Option<String>) -> Result<bool> {
+    pub async fn verify(
+        &self,
+        password: Option<Password>,
+        hash: Option<String>,
+    ) -> Result<Verdict> {
         let nobody = self.nobody.clone();
         self.work(move || {
             let is_known = hash.is_some() && password.is_some();
             let hash = hash.as_deref().unwrap_or(&nobody);
             let password = password.unwrap_or(Password(String::new()));
-            let fits = PasswordHash::new(hash)
-                .is_ok_and(|hash| hasher().verify_password(password.0.as_bytes(), &hash).is_ok());
-            is_known && fits
+            let fits = fits(&password, hash) && is_known;
+            let renewed = (fits && is_outdated(hash)).then(|| self::hash(&password).ok()).flatten();
+            Verdict { fits, renewed }
         })
         .await
     }
@@ -137,6 +158,7 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
+        let Ok(_place) = self.queue.try_acquire() else { return Err(Error::Busy) };
         let turn = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = turn else { return Err(Error::Busy) };
         tokio::task::spawn_blocking(move || {
@@ -156,6 +178,30 @@ fn hasher() -> Argon2<'static> {
 
 fn hash(password: &Password) -> Result<String, argon2::password_hash::Error> {
     Ok(hasher().hash_password(password.0.as_bytes())?.to_string())
+}
+
+fn fits(password: &Password, hash: &str) -> bool {
+    match bcrypt_cost(hash) {
+        Some(cost) => cost <= MAX_BCRYPT_COST && bcrypt::verify(&password.0, hash).unwrap_or(false),
+        None => PasswordHash::new(hash)
+            .is_ok_and(|hash| hasher().verify_password(password.0.as_bytes(), &hash).is_ok()),
+    }
+}
+
+/// The cost of a bcrypt hash, `$2b$12$…`; `None` for another kind.
+fn bcrypt_cost(hash: &str) -> Option<u32> {
+    let rest = ["$2a$", "$2b$", "$2y$"].iter().find_map(|kind| hash.strip_prefix(kind))?;
+    Some(rest.split('$').next()?.parse().unwrap_or(u32::MAX))
+}
+
+/// Whether it would be made stronger today.
+fn is_outdated(hash: &str) -> bool {
+    let Ok(parsed) = PasswordHash::new(hash) else { return true };
+    let is_current = parsed.algorithm == Algorithm::Argon2id.ident()
+        && Params::try_from(&parsed).is_ok_and(|params| {
+            params.m_cost() >= MEMORY && params.t_cost() >= PASSES && params.p_cost() >= LANES
+        });
+    !is_current
 }
 
 #[cfg(test)]
@@ -187,12 +233,43 @@ mod tests {
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
 
         let fits = async |text: &str| {
-            passwords.verify(Password::parse(text), Some(hash.clone())).await.unwrap()
+            passwords.verify(Password::parse(text), Some(hash.clone())).await.unwrap().fits
         };
         assert!(fits(&long).await);
         assert!(fits(&long.nfd().collect::<String>()).await);
         assert!(!fits(&long.replace("kettle", "kettlf")).await);
         assert!(!fits(&long.to_uppercase()).await);
-        assert!(!passwords.verify(Password::parse(&long), None).await.unwrap());
+        assert!(!passwords.verify(Password::parse(&long), None).await.unwrap().fits);
+    }
+
+    #[tokio::test]
+    async fn an_old_or_weaker_hash_still_fits_and_is_made_anew() {
+        let passwords = Passwords::new().unwrap();
+        let text = "violet kettle 9 harbour";
+        let bcrypted = bcrypt::hash(text, 4).unwrap();
+        let weak = Params::new(8192, 1, 1, None).unwrap();
+        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, weak);
+        let weak = weak.hash_password(text.as_bytes()).unwrap().to_string();
+        let old = ["a", "b", "y"].map(|kind| bcrypted.replace("$2b$", &format!("$2{kind}$")));
+        for hash in old.into_iter().chain([weak]) {
+            let verify = async |text: &str| {
+                passwords.verify(Password::parse(text), Some(hash.clone())).await.unwrap()
+            };
+            assert_eq!(
+                verify("violet kettle 9 harbouR").await,
+                Verdict { fits: false, renewed: None }
+            );
+            let verdict = verify(text).await;
+            let renewed = verdict.renewed.unwrap();
+            assert!(verdict.fits && renewed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+            let again = passwords.verify(Password::parse(text), Some(renewed)).await.unwrap();
+            assert_eq!(again, Verdict { fits: true, renewed: None });
+        }
+        for hash in
+            ["", "$2b$", "$2b$99$x", "$2b$31$abcdefghijklmnopqrstuuN", "plain", "$argon2id$"]
+        {
+            let verdict = passwords.verify(Password::parse(text), Some(hash.into())).await.unwrap();
+            assert_eq!(verdict, Verdict { fits: false, renewed: None }, "{hash}");
+        }
     }
 }

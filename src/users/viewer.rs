@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tower_sessions::Session;
 
 use super::{UserId, Username, sessions};
-use crate::{config::Site, users, web::Error};
+use crate::{config::Site, web::Error};
 
 #[derive(Debug, Clone)]
 pub struct Viewer {
@@ -56,7 +56,7 @@ pub async fn by_cookie(
 ) -> Response {
     let mut viewer = None;
     if let Some(id) = session.id() {
-        match users::db::viewer(&db, &sessions::key(id), &site).await {
+        match sessions::db::viewer(&db, &sessions::key(id), &site).await {
             Ok(found) => viewer = found,
             Err(err) => {
                 tracing::warn!(%err, "cannot tell who is asking");

@@ -42,6 +42,13 @@ pub fn ago(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
     Ok(age((OffsetDateTime::now_utc() - *at).whole_minutes()))
 }
 
+/// As [`ago`], said in a sentence: `3 h ago`, `just now`.
+#[askama::filter_fn]
+pub fn since(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
+    let age = age((OffsetDateTime::now_utc() - *at).whole_minutes());
+    Ok(if age == "now" { "just now".to_owned() } else { format!("{age} ago") })
+}
+
 /// `1 post`, `2 posts`.
 #[askama::filter_fn]
 pub fn counted(count: &i64, _: &dyn Values, noun: &str) -> Result<String> {

@@ -22,14 +22,44 @@ pub enum Flash {
     Published,
     Edited,
     Deleted,
+    PasswordChanged,
+    EmailChanged,
+    LinkSent,
+    EmailConfirmed,
+    ResetSent,
+    PasswordReset,
+    SessionEnded,
+    OthersEnded,
+    AccountDeleted,
 }
 
-const ALL: [(Flash, &str, &str); 5] = [
+const ALL: [(Flash, &str, &str); 14] = [
     (Flash::Welcome, "welcome", "Welcome! Your account is ready."),
     (Flash::LoggedIn, "logged-in", "You are logged in."),
     (Flash::Published, "published", "Your post is live."),
     (Flash::Edited, "edited", "Your changes are saved."),
     (Flash::Deleted, "deleted", "Your post is deleted."),
+    (
+        Flash::PasswordChanged,
+        "password-changed",
+        "Your password is changed. You are logged out everywhere else.",
+    ),
+    (Flash::EmailChanged, "email-changed", "Your address is changed."),
+    (
+        Flash::LinkSent,
+        "link-sent",
+        "A link is on its way to that address. Follow it within 30 minutes to make the address yours.",
+    ),
+    (Flash::EmailConfirmed, "email-confirmed", "The address is confirmed."),
+    (
+        Flash::ResetSent,
+        "reset-sent",
+        "If an account has that address, a link to a new password is on its way there.",
+    ),
+    (Flash::PasswordReset, "password-reset", "Your password is changed. Log in with it."),
+    (Flash::SessionEnded, "session-ended", "That device is logged out."),
+    (Flash::OthersEnded, "others-ended", "You are logged out everywhere else."),
+    (Flash::AccountDeleted, "account-deleted", "Your account is deleted, with all that was yours."),
 ];
 
 impl Flash {

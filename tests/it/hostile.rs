@@ -53,6 +53,12 @@ enum Field {
     Login,
     Password,
     Next,
+    /// Of somebody who is logged in; what the matrix gives is never right.
+    CurrentPassword,
+    /// One that somebody wants instead.
+    AnotherPassword,
+    Session,
+    Token,
 }
 
 impl Field {
@@ -74,6 +80,10 @@ impl Field {
             Field::Email => "email",
             Field::NewPassword | Field::Password => "password",
             Field::Login => "login",
+            Field::CurrentPassword => "current_password",
+            Field::AnotherPassword => "new_password",
+            Field::Session => "session",
+            Field::Token => "{token}",
         }
     }
 
@@ -94,7 +104,10 @@ impl Field {
             Field::Ballot => "1".into(),
             Field::Username => format!("n{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
             Field::Email => format!("{}@example.org", uuid::Uuid::new_v4().simple()),
-            Field::NewPassword | Field::Password => PASSWORD.into(),
+            Field::NewPassword | Field::Password | Field::AnotherPassword => PASSWORD.into(),
+            Field::CurrentPassword => "not the password".into(),
+            Field::Session => uuid::Uuid::new_v4().to_string(),
+            Field::Token => "AAAAAAAAAAAAAAAAAAAAAA".into(),
         }
     }
 }
@@ -120,6 +133,7 @@ fn get(route: &'static str, query: &'static [Field]) -> Door {
         () if route.contains("{id}") => Some(Field::Id),
         () if route.contains("{username}") => Some(Field::Name),
         () if route.contains("{name}") => Some(Field::Asset),
+        () if route.contains("{token}") => Some(Field::Token),
         () => None,
     };
     Door { method: Method::GET, route, path, query, form: &[], who: Who::Anyone }
@@ -187,6 +201,13 @@ fn reading() -> Vec<Door> {
         get("/posts/{id}/delete", &[]).by(Who::Author),
         get("/signup", &[]),
         get("/login", &[NextOfPage]),
+        get("/password/forgot", &[]),
+        get("/password/reset/{token}", &[]),
+        get("/email/confirm/{token}", &[]),
+        get("/settings", &[]).by(Who::Member),
+        get("/settings/sessions", &[]).by(Who::Member),
+        get("/settings/export", &[]).by(Who::Member),
+        get("/settings/delete-account", &[]).by(Who::Member),
         get("/static/{name}", &[]),
         get("/favicon.svg", &[]),
         get("/favicon.ico", &[]),
@@ -196,7 +217,7 @@ fn reading() -> Vec<Door> {
 }
 
 fn writing() -> Vec<Door> {
-    use Field::{Ballot, Text, Title, Url};
+    use Field::{AnotherPassword, Ballot, CurrentPassword, Email, Session, Text, Title, Url};
     vec![
         post("/posts", &[Title, Url, Text]).by(Who::Member),
         post("/posts/preview", &[Title, Url, Text]).by(Who::Member),
@@ -204,12 +225,31 @@ fn writing() -> Vec<Door> {
         post("/posts/{id}/delete", &[]).by(Who::Author),
         post("/posts/{id}/vote", &[Ballot]).by(Who::Member),
         post("/logout", &[]).by(Who::Member),
+        post("/settings/password", &[CurrentPassword, AnotherPassword]).by(Who::Member),
+        post("/settings/email", &[CurrentPassword, Email]).by(Who::Member),
+        post("/settings/sessions/revoke", &[Session]).by(Who::Member),
+        post("/settings/delete-account", &[CurrentPassword]).by(Who::Member),
     ]
 }
 
 fn entering() -> Vec<Door> {
-    use Field::{Email, Login, NewPassword, Next, Password, Username};
-    vec![post("/login", &[Login, Password, Next]), post("/signup", &[Username, Email, NewPassword])]
+    use Field::{AnotherPassword, Email, Login, NewPassword, Next, Password, Username};
+    vec![
+        post("/login", &[Login, Password, Next]),
+        post("/signup", &[Username, Email, NewPassword]),
+        post("/password/forgot", &[Email]),
+        post("/password/reset/{token}", &[AnotherPassword]),
+        post("/email/confirm/{token}", &[]),
+    ]
+}
+
+/// What leads nowhere however good it looks: a link that was never sent, somebody else's session, mail
+/// on a site that sends none.
+fn leads_nowhere(door: &Door) -> bool {
+    door.path == Some(Field::Token)
+        || door.form == [Field::Session]
+        || door.route == "/static/{name}"
+        || (door.route == "/password/forgot" && !door.is_get())
 }
 
 /// Each route of `routes.rs` with the methods it answers; HEAD goes with GET.
@@ -283,7 +323,8 @@ impl Besieged {
             (select md5(string_agg(r::text, '' order by post_id)) from post_ranks r), \
             (select md5(string_agg(v::text, '' order by post_id, user_id)) from votes v), \
             (select count(*) from post_search), (select count(*) from user_sessions), \
-            (select count(*) from tower_sessions.session))";
+            (select count(*) from tower_sessions.session), (select count(*) from mailed_links), \
+            (select count(*) from known_devices))";
         sqlx::query_scalar(sql).fetch_one(&self.site.db).await.unwrap()
     }
 
@@ -408,7 +449,8 @@ fn allowed(
     let saved: &[u16] = if is_part { &[200] } else { &[303] };
     match (oddity, field) {
         (Oddity::NotUtf8, _) => &[400],
-        (_, _) if is_in_path => &[404],
+        (_, _) if is_in_path || leads_nowhere(door) => &[404],
+        (_, _) if door.form.contains(&Field::CurrentPassword) => &[422],
         // Nobody has such a name or password, and there is no such place to go on to.
         (_, Field::Login | Field::Password) => &[401],
         (_, Field::Next) => &[303],
@@ -703,7 +745,8 @@ async fn each_may_do_what_is_theirs_and_a_refusal_changes_nothing() {
                     Who::Author if !is_author => {
                         assert_eq!(status, 403, "{} {address} by the {name}", door.method);
                     }
-                    _ if door.route == "/static/{name}" => assert_eq!(status, 404),
+                    _ if leads_nowhere(&door) => assert_eq!(status, 404),
+                    _ if door.form.contains(&Field::CurrentPassword) => assert_eq!(status, 422),
                     _ => assert!(status < 400, "{} {address} by the {name}: {status}", door.method),
                 }
                 if is_author && door.route.ends_with("/delete") && !door.is_get() {

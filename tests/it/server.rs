@@ -555,7 +555,12 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
             [("username", name.as_str()), ("email", &email), ("password", "canary pass kettle 9")];
         let signed_up = program.ask(post("/signup", "", &account)).await;
         assert_eq!(signed_up.status, 303, "{}", signed_up.body);
-        let cookie = signed_up.cookies()[0].split(';').next().unwrap().to_owned();
+        let cookies: Vec<_> =
+            signed_up.cookies().iter().map(|line| line.split(';').next().unwrap()).collect();
+        let of = |name: &str| {
+            (*cookies.iter().find(|cookie| cookie.starts_with(name)).unwrap()).to_owned()
+        };
+        let (cookie, device) = (of("sid="), of("device="));
         let post_fields = [
             ("title", "canary title"),
             ("url", "https://canary.link.test/"),
@@ -593,6 +598,20 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
                 "Host:",
                 "Authorization: Bearer canarybearer\r\nUser-Agent: canaryagent\r\nHost:",
             ),
+            post("/password/forgot", "", &[("email", &email)]),
+            get("/password/reset/Y2FuYXJ5Y2FuYXJ5Y2FuYQ", ""),
+            post("/email/confirm/Y2FuYXJ5Y2FuYXJ5Y2FuYQ", "", &[]),
+            post(
+                "/settings/password",
+                &cookie,
+                &[("current_password", "canary pass kettle 9"), ("new_password", "canary")],
+            ),
+            post(
+                "/settings/email",
+                &format!("{cookie}; {device}"),
+                &[("current_password", "canary pass kettle 9"), ("email", "canary@example.net")],
+            ),
+            get("/settings/export", &cookie),
             post("/logout", &cookie, &[]),
         ] {
             let reply = program.ask(&request).await;
@@ -604,8 +623,9 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
         let log = program.log.lock().unwrap().to_lowercase();
         assert!(log.contains("answered") && log.contains("log-in refused"), "{log}");
         let session = cookie.trim_start_matches("sid=").to_lowercase();
+        let device = device.trim_start_matches("device=").to_lowercase();
         let url = database.url.split_once('@').unwrap().0.to_lowercase();
-        for secret in ["canary", "y2fuyxj5", &session, &url, "$argon2id$"] {
+        for secret in ["canary", "y2fuyxj5", &session, &device, &url, "$argon2id$"] {
             let telling: Vec<_> = log.lines().filter(|line| line.contains(secret)).collect();
             assert!(
                 telling.is_empty(),

@@ -1,6 +1,9 @@
 //! Log-ins that last. The library keeps the session and its cookie; our `user_sessions` says whose
 //! it is, so that a session is over the moment its row is gone, whatever the library writes later.
 
+pub mod db;
+pub mod device;
+
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
@@ -33,7 +36,7 @@ pub fn layer(db: PgPool, site: &Site) -> SessionManagerLayer<HashedStore> {
 
 /// Logs `user` in, under a new id and nothing of the session before: whoever knew the old id,
 /// knows nothing.
-pub async fn open(db: &PgPool, session: &Session, user: UserId, user_agent: &str) -> Result<()> {
+pub async fn open(pool: &PgPool, session: &Session, user: UserId, user_agent: &str) -> Result<()> {
     let lost = |err: tower_sessions::session::Error| Error::Unavailable(err.into());
     session.clear().await;
     session.cycle_id().await.map_err(lost)?;
@@ -41,7 +44,7 @@ pub async fn open(db: &PgPool, session: &Session, user: UserId, user_agent: &str
     session.insert("v", 1).await.map_err(lost)?;
     session.save().await.map_err(lost)?;
     let id = session.id().ok_or_else(|| Error::internal("a saved session has no id"))?;
-    super::db::open_session(db, &key(id), user, user_agent).await?;
+    db::open(pool, &key(id), user, user_agent).await?;
     Ok(())
 }
 

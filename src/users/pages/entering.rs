@@ -1,0 +1,228 @@
+//! Signing up, logging in and out.
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+use tower_sessions::Session;
+
+use super::{forget_all, keeping_status, passing};
+use crate::{
+    config::Site,
+    users::{
+        BadEmail, BadUsername, Email, NewPassword, Passwords, Role, Taken, UserId, Username,
+        Viewer, db,
+        entrance::Entrance,
+        links::Links,
+        password::{BadPassword, context},
+        sessions,
+    },
+    web::{
+        Page, Result, Shell,
+        extract::{Form, Query},
+        flash::Flash,
+        page::{LocalPath, see_other},
+    },
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SignUp {
+    username: String,
+    email: String,
+    password: String,
+}
+
+#[derive(Default)]
+struct SignUpProblems {
+    username: Option<String>,
+    email: Option<String>,
+    password: Option<BadPassword>,
+}
+
+#[derive(Template)]
+#[template(path = "users/signup.html")]
+struct SignUpPage {
+    shell: Shell,
+    typed: SignUp,
+    problems: SignUpProblems,
+    notice: Option<String>,
+}
+
+pub async fn sign_up_form(shell: Shell) -> Response {
+    if shell.viewer.is_some() {
+        return see_other("/");
+    }
+    let (typed, problems) = Default::default();
+    Page(SignUpPage { shell, typed, problems, notice: None }).into_response()
+}
+
+pub async fn sign_up(
+    shell: Shell,
+    entrance: Entrance,
+    links: Links,
+    State(db): State<PgPool>,
+    State(passwords): State<Passwords>,
+    Form(typed): Form<SignUp>,
+) -> Result<Response> {
+    match register(&db, &passwords, &entrance, &shell.site, &typed).await {
+        Ok(Ok((user, username, email))) => {
+            links.send_confirm(user, username, email);
+            Ok(Flash::Welcome.on(entrance.let_in(user, see_other("/")).await?))
+        }
+        Ok(Err(problems)) => {
+            let page = SignUpPage { shell, typed, problems, notice: None };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
+        }
+        Err(error) => {
+            let (notice, error) = passing(error)?;
+            let (problems, notice) = (SignUpProblems::default(), Some(notice));
+            let page = SignUpPage { shell, typed, problems, notice };
+            Ok(keeping_status(error, Page(page).into_response()))
+        }
+    }
+}
+
+/// Makes the account, or tells all that stands in its way at once.
+async fn register(
+    db: &PgPool,
+    passwords: &Passwords,
+    entrance: &Entrance,
+    site: &Site,
+    typed: &SignUp,
+) -> Result<Result<(UserId, Username, Email), SignUpProblems>> {
+    let username = Username::parse_unreserved(&typed.username);
+    let email = Email::parse(&typed.email);
+    let words = context(&site.name, username.as_ref().ok(), email.as_ref().ok());
+    let password = NewPassword::parse(&typed.password, &words);
+    let mut problems = SignUpProblems {
+        username: username.as_ref().err().map(BadUsername::to_string),
+        email: email.as_ref().err().map(BadEmail::to_string),
+        ..SignUpProblems::default()
+    };
+    if let (Ok(username), Ok(email)) = (&username, &email) {
+        entrance.gate.may_look()?;
+        for taken in db::taken(db, username, email).await? {
+            problems.add(taken);
+        }
+    }
+    let (Ok(username), Ok(email), Ok(password), true) =
+        (username, email, &password, problems.is_empty())
+    else {
+        problems.password = password.err();
+        return Ok(Err(problems));
+    };
+    entrance.gate.may_sign_up()?;
+    let hash = passwords.hash(password.clone()).await?;
+    match db::sign_up(db, &username, &email, &hash, Role::Member).await? {
+        Ok(user) => {
+            tracing::info!(user = user.0, "signed up");
+            Ok(Ok((user, username, email)))
+        }
+        // Somebody else was faster.
+        Err(taken) => {
+            problems.add(taken);
+            Ok(Err(problems))
+        }
+    }
+}
+
+impl SignUpProblems {
+    fn is_empty(&self) -> bool {
+        self.username.is_none() && self.email.is_none() && self.password.is_none()
+    }
+
+    fn add(&mut self, taken: Taken) {
+        match taken {
+            Taken::Username => self.username = Some(taken.to_string()),
+            Taken::Email => self.email = Some(taken.to_string()),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "users/login.html")]
+struct LogInPage {
+    shell: Shell,
+    login: String,
+    next: String,
+    problem: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct LogInQuery {
+    #[serde(default)]
+    next: String,
+}
+
+pub async fn log_in_form(shell: Shell, Query(query): Query<LogInQuery>) -> Response {
+    let next = after_log_in(&query.next);
+    if shell.viewer.is_some() {
+        return see_other(&next);
+    }
+    Page(LogInPage { shell, login: String::new(), next, problem: None }).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+pub struct LogIn {
+    login: String,
+    password: String,
+    next: String,
+}
+
+/// The same words and the same time whether the person exists, is suspended or mistyped.
+pub async fn log_in(
+    shell: Shell,
+    entrance: Entrance,
+    Form(typed): Form<LogIn>,
+) -> Result<Response> {
+    let next = after_log_in(&typed.next);
+    let (problem, error) = match entrance.gate.log_in(&typed.login, &typed.password).await {
+        Ok(Some(user)) => {
+            tracing::info!(user = user.0, "logged in");
+            return Ok(Flash::LoggedIn.on(entrance.let_in(user, see_other(&next)).await?));
+        }
+        Ok(None) => {
+            tracing::info!("log-in refused");
+            ("That name and password do not match.".to_owned(), None)
+        }
+        Err(error) => {
+            let (problem, error) = passing(error)?;
+            (problem, Some(error))
+        }
+    };
+    let page = LogInPage { shell, login: typed.login, next, problem: Some(problem) };
+    let page = (StatusCode::UNAUTHORIZED, Page(page)).into_response();
+    Ok(match error {
+        None => page,
+        Some(error) => keeping_status(error, page),
+    })
+}
+
+/// Nothing but the press of the button.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogOut {}
+
+pub async fn log_out(
+    _: Viewer,
+    shell: Shell,
+    State(db): State<PgPool>,
+    session: Session,
+    Form(LogOut {}): Form<LogOut>,
+) -> Result<Response> {
+    if let Some(id) = session.id() {
+        sessions::db::close(&db, &sessions::key(id)).await?;
+    }
+    Ok(forget_all(see_other("/"), &shell.site))
+}
+
+fn after_log_in(next: &str) -> String {
+    LocalPath::parse(next).map_or_else(|| "/".to_owned(), |next| next.as_str().to_owned())
+}

@@ -1,0 +1,92 @@
+//! The pages about people.
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use crate::{
+    posts::pages::{List, Older as OlderPosts, by_author},
+    users::{Person, UserId, Username, db},
+    web::{
+        Error, Page, Result, Shell, cursor,
+        extract::{Path, Query},
+        filters,
+        htmx::wants_fragment,
+    },
+};
+
+#[derive(Template)]
+#[template(path = "users/index.html")]
+struct Index {
+    shell: Shell,
+    people: Vec<Person>,
+    older: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "users/_older.html")]
+struct Older {
+    people: Vec<Person>,
+    older: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Paged {
+    after: Option<String>,
+}
+
+pub async fn index(
+    shell: Shell,
+    State(db): State<PgPool>,
+    Query(query): Query<Paged>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
+    let mut people = db::list(&db, after.map(|(_, id)| UserId(id))).await?;
+    let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
+    let is_full = people.len() > page;
+    people.truncate(page);
+    let older = people.last().filter(|_| is_full);
+    let older =
+        older.map(|last| format!("/users?after={}", cursor::encode("people", 0, last.id.0)));
+    if wants_fragment(&headers) {
+        return Ok(Page(Older { people, older }).into_response());
+    }
+    Ok(Page(Index { shell, people, older }).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "users/show.html")]
+struct Show {
+    shell: Shell,
+    person: Person,
+    list: List,
+    is_self: bool,
+    is_continued: bool,
+}
+
+pub async fn show(
+    shell: Shell,
+    State(db): State<PgPool>,
+    Path(name): Path<String>,
+    Query(query): Query<Paged>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let username = Username::parse(&name).ok().filter(|username| username.as_str() == name);
+    let username = username.ok_or(Error::NotFound)?;
+    let person = db::find(&db, &username).await?.ok_or(Error::NotFound)?;
+    let address = |cursor| format!("/users/{}?after={cursor}", person.username);
+    let list =
+        by_author(&db, shell.viewer_id(), person.id, query.after.as_deref(), address).await?;
+    if wants_fragment(&headers) {
+        return Ok(Page(OlderPosts { shell, list }).into_response());
+    }
+    let is_self = shell.viewer_id() == Some(person.id);
+    let is_continued = query.after.is_some();
+    Ok(Page(Show { shell, person, list, is_self, is_continued }).into_response())
+}

@@ -1,0 +1,216 @@
+//! The ways in by mail: a new password for who forgot theirs, and the proof of an address.
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use super::{keeping_status, passing};
+use crate::{
+    users::{
+        BadEmail, Email, NewPassword, Passwords,
+        links::{Links, Purpose, Shown, db, letters},
+        password::{BadPassword, context},
+        proof::Gate,
+        secret::Secret,
+    },
+    web::{
+        Error, Page, Result, Shell,
+        extract::{Form, Path},
+        flash::Flash,
+        page::see_other,
+    },
+};
+
+#[derive(Template)]
+#[template(path = "users/forgot.html")]
+struct Forgot {
+    shell: Shell,
+    sends_mail: bool,
+    email: String,
+    problem: Option<BadEmail>,
+    notice: Option<String>,
+}
+
+pub async fn forgot_form(shell: Shell, links: Links) -> Page<impl Template> {
+    let (email, sends_mail) = (String::new(), links.are_on());
+    Page(Forgot { shell, sends_mail, email, problem: None, notice: None })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Forgetful {
+    email: String,
+}
+
+/// The same answer in the same time, whoever has the address or nobody.
+pub async fn forgot(
+    shell: Shell,
+    gate: Gate,
+    links: Links,
+    Form(typed): Form<Forgetful>,
+) -> Result<Response> {
+    let mut page = Forgot {
+        shell,
+        sends_mail: links.are_on(),
+        email: typed.email,
+        problem: None,
+        notice: None,
+    };
+    if !page.sends_mail {
+        return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
+    }
+    let email = match Email::parse(&page.email) {
+        Ok(email) => email,
+        Err(bad) => {
+            page.problem = Some(bad);
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
+        }
+    };
+    if let Err(error) = gate.may_look().and_then(|()| gate.may_mail(email.canonical())) {
+        let (notice, error) = passing(error)?;
+        page.notice = Some(notice);
+        return Ok(keeping_status(error, Page(page).into_response()));
+    }
+    links.send_reset(email);
+    Ok(Flash::ResetSent.on(see_other("/login")))
+}
+
+#[derive(Template)]
+#[template(path = "users/reset.html")]
+struct Reset {
+    shell: Shell,
+    /// None for a link that is not good any more.
+    of: Option<Shown>,
+    problem: Option<BadPassword>,
+    notice: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "users/confirm.html")]
+struct Confirm {
+    shell: Shell,
+    of: Option<Shown>,
+    notice: Option<String>,
+}
+
+pub async fn reset_form(
+    shell: Shell,
+    State(db): State<PgPool>,
+    Path(token): Path<String>,
+) -> Result<Response> {
+    let of = look(&db, &token, Purpose::Password).await?;
+    let status = if of.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    Ok((status, Page(Reset { shell, of, problem: None, notice: None })).into_response())
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Chosen {
+    new_password: String,
+}
+
+/// Logs nobody in: who only has the mail still has to know the new password.
+pub async fn reset(
+    shell: Shell,
+    links: Links,
+    State(db): State<PgPool>,
+    State(passwords): State<Passwords>,
+    Path(token): Path<String>,
+    Form(typed): Form<Chosen>,
+) -> Result<Response> {
+    let Some(of) = look(&db, &token, Purpose::Password).await? else {
+        let page = Reset { shell, of: None, problem: None, notice: None };
+        return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
+    };
+    let email = of.email.as_deref().and_then(|email| Email::parse(email).ok());
+    let words = context(&shell.site.name, Some(&of.username), email.as_ref());
+    let new = match NewPassword::parse(&typed.new_password, &words) {
+        Ok(new) => new,
+        Err(bad) => {
+            let page = Reset { shell, of: Some(of), problem: Some(bad), notice: None };
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
+        }
+    };
+    let hash = match passwords.hash(new).await {
+        Ok(hash) => hash,
+        Err(error) => {
+            let (notice, error) = passing(error)?;
+            let page = Reset { shell, of: Some(of), problem: None, notice: Some(notice) };
+            return Ok(keeping_status(error, Page(page).into_response()));
+        }
+    };
+    let Some(email) = db::set_password(&db, &key(&token)?, &hash).await? else {
+        // Used or voided meanwhile.
+        let page = Reset { shell, of: None, problem: None, notice: None };
+        return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
+    };
+    tracing::info!("a password was reset by a link");
+    if let Some(email) = email {
+        links.send(letters::password_changed(&shell.site, &of.username, &email));
+    }
+    Ok(Flash::PasswordReset.on(see_other("/login")))
+}
+
+pub async fn confirm_form(
+    shell: Shell,
+    State(db): State<PgPool>,
+    Path(token): Path<String>,
+) -> Result<Response> {
+    let of = look(&db, &token, Purpose::Email).await?;
+    let status = if of.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    Ok((status, Page(Confirm { shell, of, notice: None })).into_response())
+}
+
+/// Nothing but the press of the button.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pressed {}
+
+pub async fn confirm(
+    shell: Shell,
+    links: Links,
+    State(db): State<PgPool>,
+    Path(token): Path<String>,
+    Form(Pressed {}): Form<Pressed>,
+) -> Result<Response> {
+    let of = look(&db, &token, Purpose::Email).await?;
+    let confirmed = match of {
+        Some(_) => db::confirm_email(&db, &key(&token)?).await?,
+        None => None,
+    };
+    match (of, confirmed) {
+        (Some(of), Some(Ok(before))) => {
+            tracing::info!("an address was confirmed");
+            if let Some(before) = before.filter(|before| of.email.as_ref() != Some(before)) {
+                links.send(letters::email_changed(&shell.site, &of.username, &before));
+            }
+            let place = if shell.viewer.is_some() { "/settings" } else { "/" };
+            Ok(Flash::EmailConfirmed.on(see_other(place)))
+        }
+        (of @ Some(_), Some(Err(refused))) => {
+            let page = Confirm { shell, of, notice: Some(refused.to_string()) };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
+        }
+        _ => {
+            let page = Confirm { shell, of: None, notice: None };
+            Ok((StatusCode::NOT_FOUND, Page(page)).into_response())
+        }
+    }
+}
+
+/// What the database knows a link by; what can be none of ours is not looked for.
+fn key(token: &str) -> Result<String> {
+    token.parse().map(|secret: Secret| secret.key()).map_err(|_| Error::NotFound)
+}
+
+async fn look(db: &PgPool, token: &str, purpose: Purpose) -> Result<Option<Shown>> {
+    match key(token) {
+        Ok(key) => Ok(db::look(db, &key, purpose).await?),
+        Err(_) => Ok(None),
+    }
+}

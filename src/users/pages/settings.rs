@@ -1,0 +1,257 @@
+//! What one may change of one's own account.
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use super::{forget_session, keeping_status, passing};
+use crate::{
+    users::{
+        Email, NewPassword, Passwords, Viewer, db,
+        db::Own,
+        entrance::Entrance,
+        links::{Links, letters},
+        password::{BadPassword, context},
+        proof::Gate,
+    },
+    web::{Error, Page, Result, Shell, extract::Form, flash::Flash, page::see_other},
+};
+
+#[derive(Template)]
+#[template(path = "users/settings/index.html")]
+struct Index {
+    shell: Shell,
+    viewer: Viewer,
+    own: Own,
+    sends_mail: bool,
+    password: Tried<BadPassword>,
+    email: Tried<String>,
+    /// The address as it was typed.
+    typed_email: String,
+}
+
+/// What came of a form that asks for the current password beside something new.
+struct Tried<Problem> {
+    is_wrong: bool,
+    new: Option<Problem>,
+    notice: Option<String>,
+}
+
+impl<Problem> Default for Tried<Problem> {
+    fn default() -> Tried<Problem> {
+        Tried { is_wrong: false, new: None, notice: None }
+    }
+}
+
+impl<Problem> Tried<Problem> {
+    fn wrong() -> Tried<Problem> {
+        Tried { is_wrong: true, ..Tried::default() }
+    }
+
+    fn new(problem: Problem) -> Tried<Problem> {
+        Tried { new: Some(problem), ..Tried::default() }
+    }
+}
+
+async fn page(shell: Shell, viewer: Viewer, db: &PgPool, links: &Links) -> Result<Index> {
+    let own = db::own(db, viewer.id).await?.ok_or(Error::LogInFirst)?;
+    let typed_email = own.email.clone().unwrap_or_default();
+    Ok(Index {
+        shell,
+        viewer,
+        own,
+        sends_mail: links.are_on(),
+        password: Tried::default(),
+        email: Tried::default(),
+        typed_email,
+    })
+}
+
+pub async fn index(
+    viewer: Viewer,
+    shell: Shell,
+    links: Links,
+    State(db): State<PgPool>,
+) -> Result<Page<impl Template>> {
+    Ok(Page(page(shell, viewer, &db, &links).await?))
+}
+
+/// The page again because of one of its forms.
+fn refused(page: Index, error: Option<Error>) -> Response {
+    let page = (StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response();
+    match error {
+        Some(error) => keeping_status(error, page),
+        None => page,
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PasswordChange {
+    current_password: String,
+    new_password: String,
+}
+
+/// Ends every session and token but this one, which goes on under a new id.
+pub async fn change_password(
+    viewer: Viewer,
+    shell: Shell,
+    entrance: Entrance,
+    links: Links,
+    State(db): State<PgPool>,
+    State(passwords): State<Passwords>,
+    Form(typed): Form<PasswordChange>,
+) -> Result<Response> {
+    let page = page(shell, viewer.clone(), &db, &links).await?;
+    let email = page.own.email.as_deref().and_then(|email| Email::parse(email).ok());
+    let words = context(&page.shell.site.name, Some(&viewer.username), email.as_ref());
+    let new = match NewPassword::parse(&typed.new_password, &words) {
+        Ok(new) => new,
+        Err(bad) => return Ok(refused(Index { password: Tried::new(bad), ..page }, None)),
+    };
+    let changed = async {
+        if !entrance.gate.is_really(viewer.id, &typed.current_password).await? {
+            return Ok(false);
+        }
+        let hash = passwords.hash(new).await?;
+        db::change_password(&db, viewer.id, &hash).await?;
+        Ok(true)
+    };
+    match changed.await {
+        Ok(true) => {
+            tracing::info!(user = viewer.id.0, "changed the password");
+            if let Some(email) = &page.own.email {
+                let site = &page.shell.site;
+                links.send(letters::password_changed(site, &viewer.username, email));
+            }
+            let response = entrance.let_in(viewer.id, see_other("/settings")).await?;
+            Ok(Flash::PasswordChanged.on(response))
+        }
+        Ok(false) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
+        Err(error) => {
+            let (notice, error) = passing(error)?;
+            let password = Tried { notice: Some(notice), ..Tried::default() };
+            Ok(refused(Index { password, ..page }, Some(error)))
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmailChange {
+    current_password: String,
+    email: String,
+}
+
+/// Where the site sends mail, the address counts once its owner has followed the link sent to it.
+pub async fn change_email(
+    viewer: Viewer,
+    shell: Shell,
+    gate: Gate,
+    links: Links,
+    State(db): State<PgPool>,
+    Form(typed): Form<EmailChange>,
+) -> Result<Response> {
+    let typed_email = typed.email.clone();
+    let page = Index { typed_email, ..page(shell, viewer.clone(), &db, &links).await? };
+    let new = match Email::parse(&typed.email) {
+        Ok(new) => new,
+        Err(bad) => return Ok(refused(Index { email: Tried::new(bad.to_string()), ..page }, None)),
+    };
+    let changed = async {
+        if !gate.is_really(viewer.id, &typed.current_password).await? {
+            return Ok(Err(Tried::wrong()));
+        }
+        if links.are_on() {
+            gate.may_mail(new.canonical())?;
+            links.send_confirm(viewer.id, viewer.username.clone(), new);
+            return Ok(Ok(Flash::LinkSent));
+        }
+        gate.may_look()?;
+        let changed = db::change_email(&db, viewer.id, &new).await?;
+        Ok(changed.map(|()| Flash::EmailChanged).map_err(|taken| Tried::new(taken.to_string())))
+    };
+    match changed.await {
+        Ok(Ok(flash)) => {
+            tracing::info!(user = viewer.id.0, "gave another address");
+            Ok(flash.on(see_other("/settings")))
+        }
+        Ok(Err(email)) => Ok(refused(Index { email, ..page }, None)),
+        Err(error) => {
+            let (notice, error) = passing(error)?;
+            let email = Tried { notice: Some(notice), ..Tried::default() };
+            Ok(refused(Index { email, ..page }, Some(error)))
+        }
+    }
+}
+
+/// All that the site knows of the viewer, as a file to keep.
+pub async fn export(viewer: Viewer, State(db): State<PgPool>) -> Result<Response> {
+    let document = db::export(&db, viewer.id).await?.ok_or(Error::LogInFirst)?;
+    let name = format!("attachment; filename=\"{}.json\"", viewer.username);
+    let mut response = document.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::from_str(&name).map_err(Error::internal)?,
+    );
+    tracing::info!(user = viewer.id.0, "took their data along");
+    Ok(response)
+}
+
+#[derive(Template)]
+#[template(path = "users/settings/delete.html")]
+struct Delete {
+    shell: Shell,
+    viewer: Viewer,
+    is_wrong: bool,
+    notice: Option<String>,
+}
+
+pub async fn confirm_delete(viewer: Viewer, shell: Shell) -> Page<impl Template> {
+    Page(Delete { shell, viewer, is_wrong: false, notice: None })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Leaving {
+    current_password: String,
+}
+
+pub async fn delete(
+    viewer: Viewer,
+    shell: Shell,
+    gate: Gate,
+    State(db): State<PgPool>,
+    Form(typed): Form<Leaving>,
+) -> Result<Response> {
+    let gone = async {
+        if !gate.is_really(viewer.id, &typed.current_password).await? {
+            return Ok(None);
+        }
+        Ok(Some(db::delete_account(&db, viewer.id).await?))
+    };
+    let (is_wrong, notice, error) = match gone.await {
+        Ok(Some(Ok(()))) => {
+            tracing::info!(user = viewer.id.0, "deleted the account");
+            return Ok(Flash::AccountDeleted.on(forget_session(see_other("/"), &shell.site)));
+        }
+        Ok(Some(Err(last))) => (false, Some(last.to_string()), None),
+        Ok(None) => (true, None, None),
+        Err(error) => {
+            let (notice, error) = passing(error)?;
+            (false, Some(notice), Some(error))
+        }
+    };
+    let page = (StatusCode::UNPROCESSABLE_ENTITY, Page(Delete { shell, viewer, is_wrong, notice }));
+    Ok(match error {
+        Some(error) => keeping_status(error, page.into_response()),
+        None => page.into_response(),
+    })
+}
