@@ -46,6 +46,10 @@ impl Browser {
         Browser { driver, origin, has_javascript, _place: place }
     }
 
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     pub fn has_javascript(&self) -> bool {
         self.has_javascript
     }

@@ -185,6 +185,9 @@ async fn coming_in(inspector: &mut Inspector<'_>) {
     send_unchecked(browser, "/login").await;
     browser.sees("#login-error").await;
     inspector.look("wrong password").await;
+    for path in ["/password/forgot", "/password/reset/x", "/email/confirm/x"] {
+        inspector.visit(path).await;
+    }
 }
 
 async fn logged_in(inspector: &mut Inspector<'_>, text: i64) {
@@ -202,6 +205,15 @@ async fn logged_in(inspector: &mut Inspector<'_>, text: i64) {
     ] {
         inspector.visit(&path).await;
     }
+
+    for path in ["/settings", "/settings/sessions", "/settings/delete-account"] {
+        inspector.visit(path).await;
+    }
+    browser.goto("/settings").await;
+    browser.fill("#email", "nonsense").await;
+    send_unchecked(browser, "/settings/email").await;
+    browser.sees("#email-error").await;
+    inspector.look("settings with an error").await;
 
     browser.goto("/posts/new").await;
     browser.fill("#title", " ").await;

@@ -6,6 +6,7 @@
     reason = "a test that cannot set up should stop right there"
 )]
 
+mod account;
 mod browser;
 mod budget;
 mod chromedriver;

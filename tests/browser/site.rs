@@ -10,15 +10,23 @@ use axum::{
     extract::Request,
     middleware::{Next, from_fn},
 };
-use social_post::{routes, server};
+use social_post::{mail::Mailer, routes, server};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
-use crate::support::{TestSite, Visitor};
+use crate::support::{TestSite, Visitor, post_office::PostOffice};
 
 /// A site that listens as long as the test runs.
 pub async fn served() -> TestSite {
     listen(patient(unbound().await), |router| router).await
+}
+
+/// The same, sending its letters to `office`.
+pub async fn served_with_mail(office: &PostOffice) -> TestSite {
+    let (listener, mut site) = patient(unbound().await);
+    site.app.mailer = Mailer::new(Some(&office.outgoing())).unwrap();
+    site.router = routes::router(site.app.clone());
+    listen((listener, site), |router| router).await
 }
 
 /// The same, noting every path it is asked for.

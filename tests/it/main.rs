@@ -7,11 +7,13 @@
     reason = "a test that cannot set up should stop right there"
 )]
 
+mod account;
 mod cli;
 mod feed;
 mod hostile;
 mod import;
 mod local_postgres;
+mod mail;
 mod migrations;
 mod people;
 mod posts;

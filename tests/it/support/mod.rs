@@ -2,6 +2,7 @@
 
 mod database;
 pub mod oracle;
+pub mod post_office;
 mod visitor;
 pub mod wire;
 
@@ -46,6 +47,20 @@ impl TestSite {
         let mut site = TestSite::over(database.options(), base_url);
         site.db = database.pool.clone();
         site
+    }
+
+    /// As [`TestSite::new`], with some of its parts replaced.
+    pub async fn altered(alter: impl FnOnce(&mut App)) -> TestSite {
+        let mut site = TestSite::new().await;
+        alter(&mut site.app);
+        site.router = routes::router(site.app.clone());
+        site
+    }
+
+    /// A site that sends its letters to `office`.
+    pub async fn mailing(office: &post_office::PostOffice) -> TestSite {
+        let mailer = Mailer::new(Some(&office.outgoing())).unwrap();
+        TestSite::altered(|app| app.mailer = mailer).await
     }
 
     /// A site over a database that may be anything, or away.
