@@ -10,6 +10,7 @@
 mod account;
 mod cli;
 mod feed;
+mod guessing;
 mod hostile;
 mod import;
 mod local_postgres;

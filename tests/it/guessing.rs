@@ -1,0 +1,316 @@
+//! How often one may try to get in, and how its owner gets in all the same.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use social_post::web::{client::Peer, throttle::Throttle};
+
+use crate::support::{
+    Database, PASSWORD, Reply, TestSite, Visitor, database, encode, post_office::PostOffice,
+};
+
+const WRONG: &str = "wrong password here";
+const BETTER: &str = "marble otter 7 lantern";
+
+async fn throttled() -> TestSite {
+    TestSite::altered(|app| app.throttle = Throttle::new(true)).await
+}
+
+/// The form, sent from an address of its own.
+async fn post_from(address: &str, visitor: &Visitor, path: &str, fields: &[(&str, &str)]) -> Reply {
+    let peer: SocketAddr = format!("{address}:4000").parse().unwrap();
+    visitor.send(visitor.form(path).extension(Peer(peer)), encode(fields)).await
+}
+
+async fn log_in(visitor: &Visitor, login: &str, password: &str) -> Reply {
+    visitor.post("/login", &[("login", login), ("password", password)]).await
+}
+
+#[track_caller]
+fn waits(reply: &Reply, at_most: u64) {
+    assert_eq!(reply.status, 429, "{}", reply.body);
+    let wait: u64 = reply.header("retry-after").parse().unwrap();
+    assert!((1..=at_most).contains(&wait), "{wait}");
+    reply.has("Try again in");
+}
+
+/// As if the time had passed that one has to wait.
+async fn later(site: &TestSite) {
+    sqlx::query("update password_tries set free_at = now()").execute(&site.db).await.unwrap();
+}
+
+#[tokio::test]
+async fn five_tries_at_an_account_are_free_whatever_it_is_called_and_wherever_one_tries() {
+    let site = throttled().await;
+    let ada = site.member("ada").await;
+    // A device that is not known.
+    let ada = {
+        let visitor = site.visitor();
+        visitor.set_cookie("sid", &ada.cookie("sid").unwrap());
+        visitor
+    };
+    let stranger = site.visitor();
+    for login in ["ada", "ADA ", "Ada@Example.ORG"] {
+        assert_eq!(log_in(&stranger, login, WRONG).await.status, 401, "{login}");
+    }
+    let change = [("current_password", WRONG), ("new_password", BETTER)];
+    assert_eq!(ada.post("/settings/password", &change).await.status, 422);
+    let leave = [("current_password", WRONG)];
+    assert_eq!(ada.post("/settings/delete-account", &leave).await.status, 422);
+
+    for login in ["ada", "aDA", " ada@example.org "] {
+        let reply = log_in(&stranger, login, PASSWORD).await;
+        waits(&reply, 60);
+        reply.has(&format!("value=\"{login}\"")).lacks(PASSWORD);
+    }
+    for (path, fields) in [
+        ("/settings/password", vec![("current_password", PASSWORD), ("new_password", BETTER)]),
+        ("/settings/email", vec![("current_password", PASSWORD), ("email", "typed@example.org")]),
+        ("/settings/delete-account", vec![("current_password", PASSWORD)]),
+    ] {
+        waits(&ada.post(path, &fields).await, 60);
+    }
+    ada.get("/settings").await.has("ada@example.org");
+
+    later(&site).await;
+    assert_eq!(log_in(&stranger, "ada", PASSWORD).await.status, 303, "after the wait");
+    for _ in 0..5 {
+        let reply = log_in(&site.visitor(), "ada", WRONG).await;
+        assert_eq!(reply.status, 401, "a right one forgives the wrong ones");
+    }
+}
+
+#[tokio::test]
+async fn each_further_try_waits_longer_up_to_a_quarter_of_an_hour_and_a_quiet_one_forgives() {
+    let site = throttled().await;
+    let stranger = site.visitor();
+    for _ in 0..5 {
+        assert_eq!(
+            log_in(&stranger, "nobody-here", WRONG).await.status,
+            401,
+            "as with a real name"
+        );
+    }
+    for minutes in [1, 2, 4, 8, 15, 15] {
+        let reply = log_in(&stranger, "Nobody-Here", WRONG).await;
+        waits(&reply, minutes * 60);
+        let wait: u64 = reply.header("retry-after").parse().unwrap();
+        assert!(wait > minutes * 60 - 20, "{minutes} minutes are {wait} s");
+        later(&site).await;
+        assert_eq!(log_in(&stranger, "nobody-here", WRONG).await.status, 401);
+    }
+    sqlx::query("update password_tries set free_at = now() - interval '15 minutes 1 second'")
+        .execute(&site.db)
+        .await
+        .unwrap();
+    for _ in 0..5 {
+        assert_eq!(log_in(&stranger, "nobody-here", WRONG).await.status, 401);
+    }
+    waits(&log_in(&stranger, "nobody-here", WRONG).await, 60);
+    assert_eq!(log_in(&stranger, "somebody-else", WRONG).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_stranger_who_guesses_keeps_nobody_out_of_a_device_of_theirs() {
+    let site = throttled().await;
+    let ada = site.member("ada").await;
+    let bob = site.member("bob").await;
+    let device = ada.cookie("device").unwrap();
+    assert_eq!(ada.post("/logout", &[]).await.status, 303);
+    assert_eq!(ada.cookie("device").as_ref(), Some(&device), "it outlives the session");
+    for n in 0..8 {
+        post_from(
+            &format!("192.0.2.{n}"),
+            &site.visitor(),
+            "/login",
+            &[("login", "ada"), ("password", WRONG)],
+        )
+        .await;
+    }
+    waits(&log_in(&site.visitor(), "ada", PASSWORD).await, 60);
+    let bobs = site.visitor();
+    bobs.set_cookie("device", &bob.cookie("device").unwrap());
+    waits(&log_in(&bobs, "ada", PASSWORD).await, 60);
+    let invented = site.visitor();
+    invented.set_cookie("device", "AAAAAAAAAAAAAAAAAAAAAA");
+    waits(&log_in(&invented, "ada", PASSWORD).await, 60);
+
+    assert_eq!(log_in(&ada, "ada", PASSWORD).await.status, 303, "her own browser");
+    assert_ne!(ada.cookie("device").unwrap(), device, "and a new secret each time");
+    let stale = site.visitor();
+    stale.set_cookie("device", &device);
+    waits(&log_in(&stale, "ada", PASSWORD).await, 60);
+
+    // A known device has no more tries than anybody.
+    ada.post("/logout", &[]).await;
+    for _ in 0..5 {
+        assert_eq!(log_in(&ada, "ada", WRONG).await.status, 401);
+    }
+    waits(&log_in(&ada, "ada", PASSWORD).await, 60);
+
+    let kept: Vec<String> =
+        sqlx::query_scalar("select key from known_devices").fetch_all(&site.db).await.unwrap();
+    assert!(!kept.contains(&ada.cookie("device").unwrap()), "the database has only hashes");
+}
+
+#[tokio::test]
+async fn a_network_has_thirty_tries_whomever_it_tries_and_others_have_their_own() {
+    let site = throttled().await;
+    let mut tries = 0;
+    // Addresses in one /64 cost nothing, so they count as one.
+    for n in 0..40 {
+        let (address, login) = (format!("[2001:db8:1:1::{n}]"), format!("person-{n}"));
+        let fields = [("login", login.as_str()), ("password", WRONG)];
+        let reply = post_from(&address, &site.visitor(), "/login", &fields).await;
+        match reply.status.as_u16() {
+            401 => tries += 1,
+            _ => waits(&reply, 60),
+        }
+    }
+    assert_eq!(tries, 30);
+    for address in ["[2001:db8:1:2::1]", "192.0.2.1"] {
+        let fields = [("login", "person-1"), ("password", WRONG)];
+        assert_eq!(post_from(address, &site.visitor(), "/login", &fields).await.status, 401);
+    }
+}
+
+/// The first stranger on the way counts: what a client writes into the header itself is further left.
+#[tokio::test]
+async fn behind_a_proxy_the_client_counts_and_nothing_it_invents() {
+    let site = throttled().await;
+    let mut tries = 0;
+    for n in 0..35 {
+        let visitor = site.visitor();
+        let request = visitor
+            .form("/login")
+            .extension(Peer("127.0.0.1:4000".parse().unwrap()))
+            .header("x-forwarded-for", format!("10.0.0.{n}, 198.51.100.7"))
+            .header("x-real-ip", format!("10.0.1.{n}"))
+            .header("forwarded", format!("for=10.0.2.{n}"));
+        let login = format!("person-{n}");
+        let reply = visitor.send(request, encode(&[("login", &login), ("password", WRONG)])).await;
+        tries += usize::from(reply.status == 401);
+    }
+    assert_eq!(tries, 30);
+
+    // A peer that is no proxy of ours is taken for itself.
+    let visitor = site.visitor();
+    let request = visitor
+        .form("/login")
+        .extension(Peer("203.0.113.1:4000".parse().unwrap()))
+        .header("x-forwarded-for", "198.51.100.7");
+    let reply = visitor.send(request, encode(&[("login", "person"), ("password", WRONG)])).await;
+    assert_eq!(reply.status, 401);
+}
+
+#[tokio::test]
+async fn a_restart_forgets_no_try_at_an_account() {
+    let database: Database = database().await;
+    let start = || {
+        let mut site = TestSite::over(database.options(), "http://site.test");
+        site.app.throttle = Throttle::new(true);
+        site.router = social_post::routes::router(site.app.clone());
+        site
+    };
+    let before = start();
+    before.member("ada").await;
+    for _ in 0..5 {
+        assert_eq!(log_in(&before.visitor(), "ada", WRONG).await.status, 401);
+    }
+    let after = start();
+    waits(&log_in(&after.visitor(), "ada", PASSWORD).await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_tries_at_once_five_are_looked_at() {
+    let site = throttled().await;
+    site.member("ada").await;
+    let tries: Vec<_> = (0..30)
+        .map(|n| {
+            let visitor = site.visitor();
+            tokio::spawn(async move {
+                let fields = [("login", "ada"), ("password", WRONG)];
+                let reply = post_from(&format!("192.0.2.{n}"), &visitor, "/login", &fields).await;
+                reply.status.as_u16()
+            })
+        })
+        .collect();
+    let mut counts = BTreeMap::new();
+    for done in tries {
+        *counts.entry(done.await.unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(counts, BTreeMap::from([(401, 5), (429, 25)]));
+}
+
+#[tokio::test]
+async fn a_network_makes_five_accounts_an_hour_and_what_was_typed_is_kept() {
+    let site = throttled().await;
+    let sign_up = async |address: &str, n: usize| {
+        let (name, email) = (format!("person{n}"), format!("person{n}@example.org"));
+        let fields = [("username", name.as_str()), ("email", &email), ("password", PASSWORD)];
+        post_from(address, &site.visitor(), "/signup", &fields).await
+    };
+    for n in 0..5 {
+        // A form that does not hold costs nothing.
+        let fields = [("username", "!"), ("email", "x"), ("password", "short")];
+        assert_eq!(post_from("192.0.2.1", &site.visitor(), "/signup", &fields).await.status, 422);
+        assert_eq!(sign_up("192.0.2.1", n).await.status, 303);
+    }
+    let reply = sign_up("192.0.2.1", 5).await;
+    waits(&reply, 12 * 60);
+    reply.has("value=\"person5\"").has("value=\"person5@example.org\"").lacks(PASSWORD);
+    assert_eq!(site.count("select count(*) from users").await, 5);
+    assert_eq!(sign_up("192.0.2.2", 6).await.status, 303);
+}
+
+#[tokio::test]
+async fn nobody_looks_through_names_and_addresses_for_those_that_are_taken() {
+    let site = throttled().await;
+    site.member("ada").await;
+    let mut looks = 0;
+    for n in 0..40 {
+        let (name, email) = (format!("ada{n}"), "ada@example.org");
+        let fields = [("username", name.as_str()), ("email", email), ("password", PASSWORD)];
+        let reply = post_from("192.0.2.1", &site.visitor(), "/signup", &fields).await;
+        match reply.status.as_u16() {
+            422 => looks += 1,
+            _ => waits(&reply, 60),
+        }
+    }
+    assert_eq!(looks, 30);
+}
+
+#[tokio::test]
+async fn an_address_gets_three_links_an_hour_whether_anybody_has_it_or_not() {
+    let office = PostOffice::open().await;
+    let outgoing = office.outgoing();
+    let site = TestSite::altered(|app| {
+        app.throttle = Throttle::new(true);
+        app.mailer = social_post::mail::Mailer::new(Some(&outgoing)).unwrap();
+    })
+    .await;
+    site.member("ada").await;
+    for email in ["ada@example.org", "nobody@example.org"] {
+        for (n, spelling) in [email, &email.to_uppercase(), email].into_iter().enumerate() {
+            let address = format!("192.0.2.{n}");
+            let reply =
+                post_from(&address, &site.visitor(), "/password/forgot", &[("email", spelling)])
+                    .await;
+            assert_eq!(reply.status, 303);
+        }
+        let reply =
+            post_from("192.0.2.9", &site.visitor(), "/password/forgot", &[("email", email)]).await;
+        waits(&reply, 20 * 60);
+        reply.has(&format!("value=\"{email}\""));
+    }
+    office.letters(4).await;
+}
+
+#[tokio::test]
+async fn a_site_that_is_told_so_counts_nothing() {
+    let site = TestSite::new().await;
+    site.member("ada").await;
+    for _ in 0..8 {
+        assert_eq!(log_in(&site.visitor(), "ada", WRONG).await.status, 401);
+    }
+    assert_eq!(site.count("select count(*) from password_tries").await, 0);
+}
