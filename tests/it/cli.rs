@@ -67,6 +67,9 @@ fn a_setting_that_makes_no_sense_is_named_in_one_line_before_anything_is_done() 
         ("SESSION_LIFETIME_DAYS", "30 days"),
         ("LOG_FORMAT", "xml"),
         ("RUST_LOG", "a=b=c"),
+        ("TRUSTED_PROXIES", "localhost"),
+        ("TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("RATE_LIMITS", "false"),
     ];
     for (name, value) in bad {
         for arguments in [&["serve"][..], &[], &["user", "list"], &["migrate", "status"]] {
@@ -78,6 +81,26 @@ fn a_setting_that_makes_no_sense_is_named_in_one_line_before_anything_is_done() 
     let both = [("DATABASE_URL", "postgres://h/d"), ("DATABASE_URL_FILE", "/etc/hostname")];
     let line = complaint(&social_post(&["serve"], &both), 2);
     assert!(line.contains("DATABASE_URL") && line.contains("DATABASE_URL_FILE"), "{line}");
+}
+
+#[test]
+fn a_way_out_for_mail_is_checked_at_the_start_and_its_password_is_never_told() {
+    let from = ("MAIL_FROM", "Social Post <post@example.org>");
+    for (settings, name) in [
+        // One without the other.
+        (vec![("SMTP_URL", "smtps://canary7f3a@host")], "MAIL_FROM "),
+        (vec![from], "SMTP_URL "),
+        (vec![("SMTP_URL", "https://user:canary7f3a@host"), from], "SMTP_URL "),
+        (vec![("SMTP_URL", "canary7f3a"), from], "SMTP_URL "),
+        (vec![("SMTP_URL", "smtps://"), from], "SMTP_URL "),
+        // It would go over the wire for anybody to read.
+        (vec![("SMTP_URL", "smtp://user:canary7f3a@mail.example.org"), from], "SMTP_URL "),
+        (vec![("SMTP_URL", "smtp://127.0.0.1:25"), ("MAIL_FROM", "nobody")], "MAIL_FROM "),
+    ] {
+        let line = complaint(&social_post(&["migrate", "status"], &settings), 2);
+        assert!(line.starts_with(name), "{settings:?}: {line}");
+        assert!(!line.contains(SECRET), "{line}");
+    }
 }
 
 #[test]
@@ -308,9 +331,47 @@ async fn a_reset_ends_every_session_and_the_old_password() {
     assert!(!logs_in(&site, "ada", crate::support::PASSWORD).await);
     assert!(logs_in(&site, "ada", told.trim_end()).await);
 
+    // The link beside it is for who would rather choose a password themselves.
+    let output = user(&database, &["reset-password", "ada"]);
+    let words = String::from_utf8(output.stderr.clone()).unwrap();
+    let (_, link) = words.split_once("http://localhost:8000/password/reset/").expect("a link");
+    let link = format!("/password/reset/{}", link.trim_end());
+    let fields = [("new_password", crate::support::PASSWORD)];
+    assert_eq!(site.visitor().post(&link, &fields).await.status, 303);
+    assert!(!logs_in(&site, "ada", said(&output).trim_end()).await);
+    assert!(logs_in(&site, "ada", crate::support::PASSWORD).await);
+
     let line = complaint(&user(&database, &["reset-password", "nobody"]), 1);
     assert!(line.contains("nobody") && line.contains("user list"), "{line}");
     complaint(&user(&database, &["reset-password", "no such name"]), 2);
+}
+
+#[tokio::test]
+async fn a_suspension_and_its_end_count_at_the_next_request_of_any_session() {
+    let database = database().await;
+    let site = TestSite::over(database.options(), "http://site.test");
+    let (ada, bob) = (site.member("ada").await, site.member("bob").await);
+    assert_eq!(ada.get("/settings").await.status, 200);
+
+    for _ in 0..2 {
+        said(&user(&database, &["suspend", "ADA"]));
+        assert_eq!(ada.get("/settings").await.status, 303, "her session is over");
+        assert_eq!(ada.post("/posts", &[("title", "Hello")]).await.status, 401);
+        assert!(!logs_in(&site, "ada", crate::support::PASSWORD).await);
+        assert_eq!(bob.get("/settings").await.status, 200);
+    }
+    assert!(said(&user(&database, &["list"])).contains("ada@example.org\tmember\tsuspended"));
+
+    for _ in 0..2 {
+        said(&user(&database, &["restore", "ada"]));
+        assert_eq!(ada.get("/settings").await.status, 303, "the old session stays over");
+        assert!(logs_in(&site, "ada", crate::support::PASSWORD).await);
+    }
+    for command in ["suspend", "restore"] {
+        let line = complaint(&user(&database, &[command, "nobody"]), 1);
+        assert!(line.contains("nobody") && line.contains("user list"), "{line}");
+        complaint(&user(&database, &[command, "no such name"]), 2);
+    }
 }
 
 /// `social-post user list | head -1` is no reason for a complaint.
