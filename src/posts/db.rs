@@ -4,7 +4,7 @@ use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 
 use super::{
-    Draft, Link, Listed, Post, PostId, Score,
+    Draft, Link, Listed, Post, PostId, Score, Version,
     markdown::{self, Html},
     ranking::{After, Hot, Period, Written},
 };
@@ -193,17 +193,32 @@ pub async fn publish_at(
     .await
 }
 
-/// Replaces what `author` wrote. `false` if there is no such post or it is another's. A text that
-/// is the same as before does not count as edited.
-pub async fn edit(db: &PgPool, id: PostId, author: UserId, draft: &Draft) -> sqlx::Result<bool> {
+/// Replaces what `author` wrote. `false` if there is no such post, if it is another's, or if it has
+/// changed since `version`; without a version the last one to save wins.
+///
+/// A text that is the same as before does not count as edited, and is never refused: saving twice is
+/// harmless.
+pub async fn edit(
+    db: &PgPool,
+    id: PostId,
+    author: UserId,
+    draft: &Draft,
+    version: Option<Version>,
+) -> sqlx::Result<bool> {
     let html = markdown::to_html(draft.body.as_str());
+    // An edit is later than the one before whatever the clock says: no version comes twice.
     let edited = sqlx::query_scalar!(
         r#"
         with post as (
             update posts
             set title = $3, url = $4, body = $5, body_html = $6, excerpt = $7,
-                edited_at = case when (title, url, body) is distinct from ($3, $4, $5) then now() else edited_at end
-            where id = $1 and author_id = $2
+                edited_at = case when (title, url, body) is distinct from ($3, $4, $5)
+                    then greatest(now(), edited_at + interval '1 microsecond') else edited_at end
+            where id = $1 and author_id = $2 and (
+                $8::bigint is null
+                or $8 = coalesce(extract(epoch from edited_at) * 1000000, 0)
+                or (title, url, body) is not distinct from ($3, $4, $5)
+            )
             returning id
         ), entry as (
             update post_search set document = search_document($3, $5) from post where post_id = post.id
@@ -217,6 +232,7 @@ pub async fn edit(db: &PgPool, id: PostId, author: UserId, draft: &Draft) -> sql
         draft.body.as_str(),
         html.as_str(),
         markdown::excerpt(draft.body.as_str(), EXCERPT),
+        version as Option<Version>,
     )
     .fetch_optional(db)
     .await?;

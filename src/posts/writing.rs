@@ -14,9 +14,9 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use super::{
-    BadBody, BadLink, BadTitle, Body, Draft, Link, PostId, Title, db,
+    BadBody, BadLink, BadTitle, Body, Draft, Link, Post, PostId, Title, Version, db,
     markdown::{self, Html},
-    pages::{address, not_yours, own, with_status},
+    pages::{address, own, with_status},
 };
 use crate::{
     config::Site,
@@ -33,13 +33,16 @@ use crate::{
     },
 };
 
-/// The fields as they were typed.
+/// The fields as they were typed, and what the form itself carries along: it is optional, and without
+/// it the last edit wins.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Typed {
     title: String,
     url: String,
     body: String,
+    /// Of the text from which an edit started.
+    version: Option<Version>,
 }
 
 impl Typed {
@@ -119,6 +122,8 @@ impl Target {
 enum Notice {
     LoggedOut,
     Failed(String),
+    /// The post was changed while this edit was being written; as it stands now.
+    ChangedMeanwhile(Post),
 }
 
 struct Preview {
@@ -183,8 +188,9 @@ pub async fn edit(
     Path(id): Path<PostId>,
 ) -> Result<Page<impl Template>> {
     let post = own(&db, &viewer, id).await?;
+    let version = Some(post.version());
     let url = post.link.map_or_else(String::new, |link| link.as_str().to_owned());
-    let typed = Typed { title: post.title, url, body: post.body };
+    let typed = Typed { title: post.title, url, body: post.body, version };
     Ok(Page(PostForm::new(shell, Target::Edit(id), typed)))
 }
 
@@ -202,12 +208,13 @@ pub async fn save(
             return Ok(refuse(shell, Target::Edit(id), typed, problems));
         }
     };
-    if db::edit(&db, id, viewer.id, &draft).await? {
+    if db::edit(&db, id, viewer.id, &draft, typed.version).await? {
         return Ok(Flash::Edited.on(see_other(&address(id))));
     }
     // The statement alone decides; this only tells why it did nothing.
-    own(&db, &viewer, id).await?;
-    Err(not_yours())
+    let post = own(&db, &viewer, id).await?;
+    let typed = Typed { version: Some(post.version()), ..typed };
+    Ok(conflict(shell, Target::Edit(id), typed, Notice::ChangedMeanwhile(post)))
 }
 
 /// The form again with the text rendered under it; with htmx the rendered text alone. Fields that
@@ -247,6 +254,11 @@ pub async fn preview(
 fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Response {
     let page = PostForm { problems, ..PostForm::new(shell, target, typed) };
     with_status(StatusCode::UNPROCESSABLE_ENTITY, page)
+}
+
+fn conflict(shell: Shell, target: Target, typed: Typed, notice: Notice) -> Response {
+    let page = PostForm { notice: Some(notice), ..PostForm::new(shell, target, typed) };
+    with_status(StatusCode::CONFLICT, page)
 }
 
 /// Gives the form back with all that was typed when the request fails for a reason that is not in

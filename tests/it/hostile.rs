@@ -46,6 +46,7 @@ enum Field {
     Title,
     Url,
     Text,
+    Version,
     Ballot,
     Username,
     Email,
@@ -69,6 +70,7 @@ impl Field {
             Field::Title => "title",
             Field::Url => "url",
             Field::Text => "body",
+            Field::Version => "version",
             Field::Ballot => "value",
             Field::Username => "username",
             Field::Email => "email",
@@ -91,6 +93,8 @@ impl Field {
             Field::Title => "A fine title".into(),
             Field::Url => "https://example.test/a".into(),
             Field::Text => "Some *text*".into(),
+            // Of a post that was never edited; what stands already may be saved with any.
+            Field::Version => "0".into(),
             Field::Ballot => "1".into(),
             Field::Username => format!("n{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
             Field::Email => format!("{}@example.org", uuid::Uuid::new_v4().simple()),
@@ -196,11 +200,12 @@ fn reading() -> Vec<Door> {
 }
 
 fn writing() -> Vec<Door> {
-    use Field::{Ballot, Text, Title, Url};
+    use Field::{Ballot, Text, Title, Url, Version};
     vec![
         post("/posts", &[Title, Url, Text]).by(Who::Member),
-        post("/posts/preview", &[Title, Url, Text]).by(Who::Member),
+        post("/posts/preview", &[Title, Url, Text, Version]).by(Who::Member),
         post("/posts/{id}/edit", &[Title, Url, Text]).by(Who::Author),
+        post("/posts/{id}/edit", &[Title, Url, Text, Version]).by(Who::Author),
         post("/posts/{id}/delete", &[]).by(Who::Author),
         post("/posts/{id}/vote", &[Ballot]).by(Who::Member),
         post("/logout", &[]).by(Who::Member),
@@ -420,6 +425,8 @@ fn allowed(
         (Oddity::Text, Field::NextOfPage) if is_stranger => &[200],
         (Oddity::Text, Field::NextOfPage) => &[303],
         (Oddity::Text, _) if door.route == "/posts/preview" => &[200, 422],
+        // 409: changed since that version.
+        (Oddity::Text, _) if door.form.contains(&Field::Version) => &[303, 409, 422],
         (Oddity::Text, _) => &[303, 422],
     }
 }

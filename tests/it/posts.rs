@@ -1,7 +1,12 @@
-use crate::support::{PASSWORD, TestSite};
+use std::sync::Arc;
+
+use rand::seq::SliceRandom as _;
+use tokio::task::JoinSet;
+
+use crate::support::{PASSWORD, TestSite, Visitor};
 
 /// Publishes through the form and gives the post's address.
-async fn publish(by: &crate::support::Visitor, title: &str, url: &str, body: &str) -> String {
+async fn publish(by: &Visitor, title: &str, url: &str, body: &str) -> String {
     let reply = by.post("/posts", &[("title", title), ("url", url), ("body", body)]).await;
     assert_eq!(reply.status, 303, "{}", reply.body);
     reply.location().to_owned()
@@ -227,4 +232,132 @@ async fn each_post_has_one_address() {
         let reply = site.visitor().get(&format!("/posts/{id}")).await;
         assert!([404, 308, 405].contains(&reply.status.as_u16()), "{id}: {}", reply.status);
     }
+}
+
+// --- Two at once ---
+
+#[tokio::test]
+async fn an_edit_of_a_post_that_has_changed_meanwhile_shows_both_and_replaces_at_the_second_press()
+{
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let page = publish(&ada, "First", "", "As it was").await;
+    let edit = format!("{page}/edit");
+    let opened = ada.get(&edit).await;
+    let version = opened.hidden("version").unwrap();
+    let theirs = [
+        ("title", "Theirs <b>"),
+        ("url", "https://theirs.test/?a=1&b=2"),
+        ("body", "Their text\n\n</textarea>"),
+        ("version", version),
+    ];
+    assert_eq!(ada.post(&edit, &theirs).await.status, 303);
+
+    let ours = [("title", "Ours <i>"), ("url", ""), ("body", "Our <text>"), ("version", version)];
+    let told = ada.post(&edit, &ours).await;
+    assert_eq!(told.status, 409);
+    told.has("changed since you opened this form")
+        .has("pressing Save again replaces that with yours");
+    told.has("value=\"Ours &#60;i&#62;\"").has("Our &#60;text&#62;");
+    told.has("Theirs &#60;b&#62;").has("https://theirs.test/?a=1&#38;b=2");
+    told.has("Their text\n\n&#60;/textarea&#62;");
+    ada.get(&page).await.has("Theirs");
+
+    let again = [ours[0], ours[1], ours[2], ("version", told.hidden("version").unwrap())];
+    assert_eq!(ada.post(&edit, &again).await.status, 303);
+    assert_eq!(ada.post(&edit, &again).await.status, 303, "what stands already is no conflict");
+    assert_eq!(ada.post(&edit, &ours).await.status, 303, "however old its form is");
+    ada.get(&page).await.has("Ours &#60;i&#62;").lacks("Theirs");
+    assert_eq!(ada.post(&edit, &theirs).await.status, 409);
+    assert_eq!(ada.post(&edit, &theirs[..3]).await.status, 303, "without a version the last wins");
+}
+
+#[tokio::test]
+async fn the_version_of_an_edit_survives_a_preview_a_mistake_and_an_expired_session() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let page = publish(&ada, "First", "", "").await;
+    let edit = format!("{page}/edit");
+    let id = page.rsplit_once('/').unwrap().1;
+    ada.post(&edit, &[("title", "Second")]).await;
+    let opened = ada.get(&edit).await;
+    let version = opened.hidden("version").unwrap();
+    assert_ne!(version, "0");
+
+    let typed = [("title", "Third"), ("version", version)];
+    let preview = ada.post(&format!("/posts/preview?of={id}"), &typed).await;
+    let mistake = ada.post(&edit, &[("title", ""), ("version", version)]).await;
+    sqlx::query("delete from user_sessions").execute(&site.db).await.unwrap();
+    let expired = ada.post(&edit, &typed).await;
+    assert_eq!(
+        [preview.status, mistake.status, expired.status].map(|s| s.as_u16()),
+        [200, 422, 401]
+    );
+    for reply in [preview, mistake, expired] {
+        assert_eq!(reply.hidden("version"), Some(version));
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_nobody_gave_out_is_refused() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let page = publish(&ada, "First", "", "").await;
+    for (path, field, value) in [
+        (format!("{page}/edit"), "version", ""),
+        (format!("{page}/edit"), "version", "yesterday"),
+        (format!("{page}/edit"), "version", "9223372036854775808"),
+    ] {
+        let reply = ada.post(&path, &[("title", "Second"), (field, value)]).await;
+        assert_eq!(reply.status, 422, "{path} {field}={value}");
+    }
+    ada.get(&page).await.has("First");
+    assert_eq!(site.count("select count(*) from posts").await, 1);
+}
+
+/// Of edits that start from the same text one is saved and the other is told; what is deleted stays
+/// deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edits_and_deletions_at_once_lose_nothing_unsaid_and_bring_nothing_back() {
+    let site = TestSite::new().await;
+    let ada = Arc::new(site.member("ada").await);
+    for round in 0..200 {
+        let post = site.post_by("ada", "As it was").await;
+        let mut acts = vec!["one", "two"];
+        if round % 2 == 0 {
+            acts[1] = "delete";
+        }
+        acts.shuffle(&mut rand::thread_rng());
+        let mut running = JoinSet::new();
+        for act in acts {
+            let ada = ada.clone();
+            running.spawn(async move {
+                let reply = if act == "delete" {
+                    ada.post(&format!("/posts/{post}/delete"), &[]).await
+                } else {
+                    let fields = [("title", act), ("version", "0")];
+                    ada.post(&format!("/posts/{post}/edit"), &fields).await
+                };
+                (act, reply.status.as_u16())
+            });
+        }
+        let mut done = running.join_all().await;
+        done.sort_unstable();
+
+        let title: Option<String> = sqlx::query_scalar("select title from posts where id = $1")
+            .bind(post)
+            .fetch_optional(&site.db)
+            .await
+            .unwrap();
+        match done[..] {
+            [("delete", 303), ("one", 303 | 404)] => assert_eq!(title, None),
+            [("one", 303), ("two", 409)] => assert_eq!(title.as_deref(), Some("one")),
+            [("one", 409), ("two", 303)] => assert_eq!(title.as_deref(), Some("two")),
+            _ => panic!("{done:?}"),
+        }
+    }
+    let unlike = "select count(*) from posts full join post_search on post_id = id \
+                  where document is distinct from search_document(title, body)";
+    assert_eq!(site.count(unlike).await, 0);
+    assert_eq!(site.count("select count(*) from posts").await, 100);
 }

@@ -48,6 +48,12 @@ impl Reply {
         rest.split_once("</p>").map(|(problem, _)| problem)
     }
 
+    /// What the form on the page carries along unseen.
+    pub fn hidden(&self, field: &str) -> Option<&str> {
+        let start = format!("<input type=\"hidden\" name=\"{field}\" value=\"");
+        self.body.split_once(&start)?.1.split_once('"').map(|(value, _)| value)
+    }
+
     /// The ids of the posts on the page, in order.
     pub fn posts(&self) -> Vec<i64> {
         let ids = self.body.split("<article class=\"post\" id=\"post-").skip(1);
