@@ -104,21 +104,25 @@ async fn await_schema(db: PgPool, may_migrate: bool) {
     db.close().await;
 }
 
-/// Clears away sessions that have ended, a batch at a time. An error only postpones it: the
-/// library's own sweeper would stop for good.
+/// Clears away what is over, ended sessions and old keys, a batch at a time. An error only postpones
+/// it: the library's own sweeper would stop for good.
 async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
     loop {
-        let pause = match users::db::sweep_sessions(&db, &site).await {
+        let pause = match sweep_once(&db, &site).await {
             Ok(swept) if swept > 0 => {
-                tracing::debug!(swept, "cleared ended sessions");
+                tracing::debug!(swept, "cleared what is over");
                 Duration::from_secs(1)
             }
             Ok(_) => Duration::from_mins(10),
             Err(err) => {
-                tracing::warn!(%err, "cannot clear ended sessions");
+                tracing::warn!(%err, "cannot clear what is over");
                 Duration::from_secs(30)
             }
         };
         sleep(pause).await;
     }
+}
+
+async fn sweep_once(db: &PgPool, site: &Site) -> sqlx::Result<u64> {
+    Ok(users::db::sweep_sessions(db, site).await? + posts::db::sweep_keys(db).await?)
 }

@@ -9,6 +9,7 @@ pub mod writing;
 use serde::{Deserialize, Deserializer, de};
 use time::OffsetDateTime;
 use url::Url;
+use uuid::Uuid;
 
 use self::markdown::Html;
 use crate::{
@@ -129,6 +130,32 @@ impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Version, D::Error> {
         let text = String::deserialize(from)?;
         text.parse().map(Version).map_err(|_| de::Error::custom("not a version"))
+    }
+}
+
+/// What a form carries from the moment it is shown, so that it makes one post however often it is
+/// sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Key(Uuid);
+
+impl Key {
+    #[expect(clippy::new_without_default, reason = "no two are the same")]
+    pub fn new() -> Key {
+        Key(Uuid::now_v7())
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Key, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Key).map_err(|_| de::Error::custom("not a key"))
     }
 }
 

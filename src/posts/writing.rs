@@ -14,7 +14,8 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use super::{
-    BadBody, BadLink, BadTitle, Body, Draft, Link, Post, PostId, Title, Version, db,
+    BadBody, BadLink, BadTitle, Body, Draft, Key, Link, Post, PostId, Title, Version,
+    db::{self, Publication},
     markdown::{self, Html},
     pages::{address, own, with_status},
 };
@@ -33,14 +34,16 @@ use crate::{
     },
 };
 
-/// The fields as they were typed, and what the form itself carries along: it is optional, and without
-/// it the last edit wins.
+/// The fields as they were typed, and what the form itself carries along: both are optional, and
+/// without them a form sent twice makes two posts, and the last edit wins.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Typed {
     title: String,
     url: String,
     body: String,
+    /// Of a new post.
+    key: Option<Key>,
     /// Of the text from which an edit started.
     version: Option<Version>,
 }
@@ -122,6 +125,8 @@ impl Target {
 enum Notice {
     LoggedOut,
     Failed(String),
+    /// The form has made this post already, and then another text was typed into it.
+    AlreadyPublished(PostId),
     /// The post was changed while this edit was being written; as it stands now.
     ChangedMeanwhile(Post),
 }
@@ -144,7 +149,8 @@ struct PostForm {
 }
 
 impl PostForm {
-    fn new(shell: Shell, target: Target, typed: Typed) -> PostForm {
+    fn new(shell: Shell, target: Target, mut typed: Typed) -> PostForm {
+        typed.key.get_or_insert_with(Key::new);
         PostForm {
             shell,
             target,
@@ -177,8 +183,14 @@ pub async fn publish(
         Ok(draft) => draft,
         Err(problems) => return Ok(refuse(shell, Target::New, typed, problems)),
     };
-    let id = db::publish(&db, viewer.id, &draft).await?;
-    Ok(Flash::Published.on(see_other(&address(id))))
+    match db::publish(&db, viewer.id, &draft, typed.key).await? {
+        Publication::Post(id) => Ok(Flash::Published.on(see_other(&address(id)))),
+        Publication::KeyTaken(id) => {
+            let typed = Typed { key: None, ..typed };
+            Ok(conflict(shell, Target::New, typed, Notice::AlreadyPublished(id)))
+        }
+        Publication::NoAuthor => Err(Error::LogInFirst),
+    }
 }
 
 pub async fn edit(
@@ -190,7 +202,7 @@ pub async fn edit(
     let post = own(&db, &viewer, id).await?;
     let version = Some(post.version());
     let url = post.link.map_or_else(String::new, |link| link.as_str().to_owned());
-    let typed = Typed { title: post.title, url, body: post.body, version };
+    let typed = Typed { title: post.title, url, body: post.body, key: None, version };
     Ok(Page(PostForm::new(shell, Target::Edit(id), typed)))
 }
 
@@ -296,7 +308,9 @@ pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Ne
         return response;
     }
     let Ok(Form(typed)) = Form::<Typed>::from_request(copy, &()).await else { return response };
-    shell.viewer = response.extensions().get().cloned();
+    // The account of one who is told to log in may have been deleted in this moment.
+    let viewer = response.extensions().get().cloned();
+    shell.viewer = viewer.filter(|_| status != StatusCode::UNAUTHORIZED);
     let page = PostForm { notice: Some(notice), ..PostForm::new(shell, target, typed) };
     let mut page = not_stored(with_status(status, page)).await;
     for (name, value) in response.headers() {

@@ -16,6 +16,7 @@ use social_post::{
     config::Site,
     database::pool,
     mail::Mailer,
+    posts::db::Publication,
     routes::{self, App},
     users::Passwords,
     web::{limits::Limits, throttle::Throttle},
@@ -105,7 +106,10 @@ impl TestSite {
             body: social_post::posts::Body::parse("").unwrap(),
         };
         let author = social_post::users::UserId(id);
-        social_post::posts::db::publish(&self.db, author, &draft).await.unwrap().0
+        match social_post::posts::db::publish(&self.db, author, &draft, None).await.unwrap() {
+            Publication::Post(post) => post.0,
+            other => panic!("not published: {other:?}"),
+        }
     }
 
     /// Every post whose stored score is not the number of its votes.
