@@ -31,6 +31,7 @@ use crate::{
         limits::POST_BODY,
         page::{not_stored, see_other},
         request_log::RequestId,
+        throttle::{Act, Throttle},
     },
 };
 
@@ -177,12 +178,14 @@ pub async fn publish(
     viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
+    State(throttle): State<Throttle>,
     Form(typed): Form<Typed>,
 ) -> Result<Response> {
     let draft = match typed.check() {
         Ok(draft) => draft,
         Err(problems) => return Ok(refuse(shell, Target::New, typed, problems)),
     };
+    throttle.take(Act::Write, viewer.id)?;
     match db::publish(&db, viewer.id, &draft, typed.key).await? {
         Publication::Post(id) => Ok(Flash::Published.on(see_other(&address(id)))),
         Publication::KeyTaken(id) => {
@@ -210,6 +213,7 @@ pub async fn save(
     viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
+    State(throttle): State<Throttle>,
     Path(id): Path<PostId>,
     Form(typed): Form<Typed>,
 ) -> Result<Response> {
@@ -220,6 +224,7 @@ pub async fn save(
             return Ok(refuse(shell, Target::Edit(id), typed, problems));
         }
     };
+    throttle.take(Act::Write, viewer.id)?;
     if db::edit(&db, id, viewer.id, &draft, typed.version).await? {
         return Ok(Flash::Edited.on(see_other(&address(id))));
     }
@@ -232,12 +237,14 @@ pub async fn save(
 /// The form again with the text rendered under it; with htmx the rendered text alone. Fields that
 /// do not hold yet are no obstacle to a look, so they are told, not refused.
 pub async fn preview(
-    _: Viewer,
+    viewer: Viewer,
     shell: Shell,
+    State(throttle): State<Throttle>,
     uri: Uri,
     headers: HeaderMap,
     Form(typed): Form<Typed>,
-) -> Response {
+) -> Result<Response> {
+    throttle.take(Act::Preview, viewer.id)?;
     let problems = match typed.check() {
         Err(problems)
             if problems.title != Some(BadTitle::Empty)
@@ -256,11 +263,12 @@ pub async fn preview(
     let status =
         if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     if wants_fragment(&headers) {
-        return with_status(status, Previewed { preview, problems });
+        return Ok(with_status(status, Previewed { preview, problems }));
     }
     let preview = Some(preview);
     let target = target(&uri).unwrap_or(Target::New);
-    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, target, typed) })
+    let page = PostForm { problems, preview, ..PostForm::new(shell, target, typed) };
+    Ok(with_status(status, page))
 }
 
 fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Response {
@@ -274,7 +282,8 @@ fn conflict(shell: Shell, target: Target, typed: Typed, notice: Notice) -> Respo
 }
 
 /// Gives the form back with all that was typed when the request fails for a reason that is not in
-/// the form: the session has ended, the database is away or hangs, the site is busy or broken.
+/// the form: the session has ended, it came too often, the database is away or hangs, the site is
+/// busy or broken.
 ///
 /// It stands around everything that can fail so, the deadline and the bound on requests included.
 pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
@@ -299,9 +308,12 @@ pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Ne
         (StatusCode::INTERNAL_SERVER_ERROR, Some(reference)) => {
             Notice::Failed(format!("{} (Reference: {reference}.)", describe(&response)))
         }
-        (StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE, _) => {
-            Notice::Failed(describe(&response).into_owned())
-        }
+        (
+            StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::TOO_MANY_REQUESTS,
+            _,
+        ) => Notice::Failed(describe(&response).into_owned()),
         _ => return response,
     };
     if !is_bare_failure(&response) {

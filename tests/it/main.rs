@@ -20,6 +20,7 @@ mod search;
 mod server;
 mod sessions;
 mod support;
+mod throttle;
 mod tidy;
 mod votes;
 mod web;

@@ -41,6 +41,14 @@ impl TestSite {
         TestSite::at("http://site.test").await
     }
 
+    /// A site that counts how often somebody does what, as every real one does.
+    pub async fn throttled() -> TestSite {
+        let mut site = TestSite::new().await;
+        site.app.throttle = Throttle::new(true);
+        site.router = routes::router(site.app.clone());
+        site
+    }
+
     /// A site whose public address is `base_url`.
     pub async fn at(base_url: &str) -> TestSite {
         let database = database().await;
