@@ -22,10 +22,21 @@ use tower::ServiceExt as _;
 
 use crate::web::client::Peer;
 
-/// For a request's headers to arrive, and for an idle connection to ask again.
-const HEADERS: Duration = Duration::from_secs(15);
-/// For a client to take the next part of an answer.
-const WRITE: Duration = Duration::from_secs(30);
+/// How long a client may keep the server waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a request's headers to arrive, and for an idle connection to ask again.
+    pub headers: Duration,
+    /// For a client to take the next part of an answer.
+    pub write: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { headers: Duration::from_secs(15), write: Duration::from_secs(30) }
+    }
+}
+
 /// For what runs at shutdown.
 pub const DRAIN: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
@@ -38,6 +49,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     running: TaskTracker,
+    patience: Patience,
     stop: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -62,7 +74,8 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connections.watch(connection(stream, Peer(peer), router.clone()));
+        let connection = connection(stream, Peer(peer), router.clone(), patience);
+        let connection = connections.watch(connection);
         tokio::spawn(async move {
             if let Err(err) = connection.await {
                 tracing::debug!(%err, "a connection ended early");
@@ -87,6 +100,7 @@ fn connection(
     stream: TcpStream,
     peer: Peer,
     router: Router,
+    patience: Patience,
 ) -> impl GracefulConnection<Error = hyper::Error> {
     // Answers are small and complete; waiting to fill a packet only delays them.
     if let Err(err) = stream.set_nodelay(true) {
@@ -98,10 +112,10 @@ fn connection(
     });
     // A reader that takes nothing is dropped; one that takes a little is not.
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE));
+    stream.set_write_timeout(Some(patience.write));
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADERS)
+        .header_read_timeout(patience.headers)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service))

@@ -13,7 +13,7 @@ use crate::{
     mail::Mailer,
     posts,
     routes::{self, App},
-    server,
+    server::{self, Patience},
     users::{self, Passwords},
     web::{limits::Limits, throttle::Throttle},
 };
@@ -88,7 +88,8 @@ async fn serve(
         );
     }
     let running = app.limits.running.clone();
-    server::serve(listener, routes::router(app), running, stop.cancelled_owned()).await;
+    let (router, patience) = (routes::router(app), Patience::default());
+    server::serve(listener, router, running, patience, stop.cancelled_owned()).await;
     db.close().await;
     Ok(())
 }
@@ -126,5 +127,6 @@ async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
 async fn sweep_once(db: &PgPool, site: &Site) -> sqlx::Result<u64> {
     let sessions = users::sessions::db::sweep(db, site).await?;
     let tries = users::proof::db::sweep_tries(db).await?;
-    Ok(sessions + tries)
+    let keys = posts::db::sweep_keys(db).await?;
+    Ok(sessions + tries + keys)
 }

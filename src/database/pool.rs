@@ -81,3 +81,8 @@ where
     }
     write().await
 }
+
+/// Whether a write failed because a row it refers to is gone, deleted while the request ran.
+pub fn refers_to_nothing(err: &sqlx::Error) -> bool {
+    err.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
+}

@@ -9,6 +9,7 @@ pub mod writing;
 use serde::{Deserialize, Deserializer, de};
 use time::OffsetDateTime;
 use url::Url;
+use uuid::Uuid;
 
 use self::markdown::Html;
 use crate::{
@@ -96,9 +97,65 @@ pub struct Post {
 }
 
 impl Post {
+    pub fn version(&self) -> Version {
+        Version::of(self.edited_at)
+    }
+
     /// Only the author may change a post.
     pub fn is_by(&self, viewer: &Viewer) -> bool {
         self.author_id == viewer.id
+    }
+}
+
+/// Which state of a post's text somebody has before them: the microsecond of its last edit, 0 where
+/// there was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Version(i64);
+
+impl Version {
+    fn of(edited_at: Option<OffsetDateTime>) -> Version {
+        let micros = edited_at.map_or(0, |at| at.unix_timestamp_nanos() / 1000);
+        Version(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Version, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Version).map_err(|_| de::Error::custom("not a version"))
+    }
+}
+
+/// What a form carries from the moment it is shown, so that it makes one post however often it is
+/// sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
+#[sqlx(transparent)]
+pub struct Key(Uuid);
+
+impl Key {
+    #[expect(clippy::new_without_default, reason = "no two are the same")]
+    pub fn new() -> Key {
+        Key(Uuid::now_v7())
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Key, D::Error> {
+        let text = String::deserialize(from)?;
+        text.parse().map(Key).map_err(|_| de::Error::custom("not a key"))
     }
 }
 

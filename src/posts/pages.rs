@@ -189,7 +189,7 @@ pub(super) async fn own(db: &PgPool, viewer: &Viewer, id: PostId) -> Result<Post
     if post.is_by(viewer) { Ok(post) } else { Err(not_yours()) }
 }
 
-pub(super) fn not_yours() -> Error {
+fn not_yours() -> Error {
     Error::Forbidden("Only its author can change this post.".into())
 }
 

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use super::{
-    BadBody, BadLink, BadTitle, Body, Draft, Link, PostId, Title, db,
+    BadBody, BadLink, BadTitle, Body, Draft, Key, Link, Post, PostId, Title, Version,
+    db::{self, Publication},
     markdown::{self, Html},
-    pages::{address, not_yours, own, with_status},
+    pages::{address, own, with_status},
 };
 use crate::{
     config::Site,
@@ -30,16 +31,22 @@ use crate::{
         limits::POST_BODY,
         page::{not_stored, see_other},
         request_log::RequestId,
+        throttle::{Act, Throttle},
     },
 };
 
-/// The fields as they were typed.
+/// The fields as they were typed, and what the form itself carries along: both are optional, and
+/// without them a form sent twice makes two posts, and the last edit wins.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Typed {
     title: String,
     url: String,
     body: String,
+    /// Of a new post.
+    key: Option<Key>,
+    /// Of the text from which an edit started.
+    version: Option<Version>,
 }
 
 impl Typed {
@@ -119,6 +126,10 @@ impl Target {
 enum Notice {
     LoggedOut,
     Failed(String),
+    /// The form has made this post already, and then another text was typed into it.
+    AlreadyPublished(PostId),
+    /// The post was changed while this edit was being written; as it stands now.
+    ChangedMeanwhile(Post),
 }
 
 struct Preview {
@@ -139,7 +150,8 @@ struct PostForm {
 }
 
 impl PostForm {
-    fn new(shell: Shell, target: Target, typed: Typed) -> PostForm {
+    fn new(shell: Shell, target: Target, mut typed: Typed) -> PostForm {
+        typed.key.get_or_insert_with(Key::new);
         PostForm {
             shell,
             target,
@@ -166,14 +178,22 @@ pub async fn publish(
     viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
+    State(throttle): State<Throttle>,
     Form(typed): Form<Typed>,
 ) -> Result<Response> {
     let draft = match typed.check() {
         Ok(draft) => draft,
         Err(problems) => return Ok(refuse(shell, Target::New, typed, problems)),
     };
-    let id = db::publish(&db, viewer.id, &draft).await?;
-    Ok(Flash::Published.on(see_other(&address(id))))
+    throttle.take(Act::Write, viewer.id)?;
+    match db::publish(&db, viewer.id, &draft, typed.key).await? {
+        Publication::Post(id) => Ok(Flash::Published.on(see_other(&address(id)))),
+        Publication::KeyTaken(id) => {
+            let typed = Typed { key: None, ..typed };
+            Ok(conflict(shell, Target::New, typed, Notice::AlreadyPublished(id)))
+        }
+        Publication::NoAuthor => Err(Error::LogInFirst),
+    }
 }
 
 pub async fn edit(
@@ -183,8 +203,9 @@ pub async fn edit(
     Path(id): Path<PostId>,
 ) -> Result<Page<impl Template>> {
     let post = own(&db, &viewer, id).await?;
+    let version = Some(post.version());
     let url = post.link.map_or_else(String::new, |link| link.as_str().to_owned());
-    let typed = Typed { title: post.title, url, body: post.body };
+    let typed = Typed { title: post.title, url, body: post.body, key: None, version };
     Ok(Page(PostForm::new(shell, Target::Edit(id), typed)))
 }
 
@@ -192,6 +213,7 @@ pub async fn save(
     viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
+    State(throttle): State<Throttle>,
     Path(id): Path<PostId>,
     Form(typed): Form<Typed>,
 ) -> Result<Response> {
@@ -202,23 +224,27 @@ pub async fn save(
             return Ok(refuse(shell, Target::Edit(id), typed, problems));
         }
     };
-    if db::edit(&db, id, viewer.id, &draft).await? {
+    throttle.take(Act::Write, viewer.id)?;
+    if db::edit(&db, id, viewer.id, &draft, typed.version).await? {
         return Ok(Flash::Edited.on(see_other(&address(id))));
     }
     // The statement alone decides; this only tells why it did nothing.
-    own(&db, &viewer, id).await?;
-    Err(not_yours())
+    let post = own(&db, &viewer, id).await?;
+    let typed = Typed { version: Some(post.version()), ..typed };
+    Ok(conflict(shell, Target::Edit(id), typed, Notice::ChangedMeanwhile(post)))
 }
 
 /// The form again with the text rendered under it; with htmx the rendered text alone. Fields that
 /// do not hold yet are no obstacle to a look, so they are told, not refused.
 pub async fn preview(
-    _: Viewer,
+    viewer: Viewer,
     shell: Shell,
+    State(throttle): State<Throttle>,
     uri: Uri,
     headers: HeaderMap,
     Form(typed): Form<Typed>,
-) -> Response {
+) -> Result<Response> {
+    throttle.take(Act::Preview, viewer.id)?;
     let problems = match typed.check() {
         Err(problems)
             if problems.title != Some(BadTitle::Empty)
@@ -237,11 +263,12 @@ pub async fn preview(
     let status =
         if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     if wants_fragment(&headers) {
-        return with_status(status, Previewed { preview, problems });
+        return Ok(with_status(status, Previewed { preview, problems }));
     }
     let preview = Some(preview);
     let target = target(&uri).unwrap_or(Target::New);
-    with_status(status, PostForm { problems, preview, ..PostForm::new(shell, target, typed) })
+    let page = PostForm { problems, preview, ..PostForm::new(shell, target, typed) };
+    Ok(with_status(status, page))
 }
 
 fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Response {
@@ -249,8 +276,14 @@ fn refuse(shell: Shell, target: Target, typed: Typed, problems: Problems) -> Res
     with_status(StatusCode::UNPROCESSABLE_ENTITY, page)
 }
 
+fn conflict(shell: Shell, target: Target, typed: Typed, notice: Notice) -> Response {
+    let page = PostForm { notice: Some(notice), ..PostForm::new(shell, target, typed) };
+    with_status(StatusCode::CONFLICT, page)
+}
+
 /// Gives the form back with all that was typed when the request fails for a reason that is not in
-/// the form: the session has ended, the database is away or hangs, the site is busy or broken.
+/// the form: the session has ended, it came too often, the database is away or hangs, the site is
+/// busy or broken.
 ///
 /// It stands around everything that can fail so, the deadline and the bound on requests included.
 pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
@@ -275,16 +308,21 @@ pub async fn give_back(State(site): State<Arc<Site>>, request: Request, next: Ne
         (StatusCode::INTERNAL_SERVER_ERROR, Some(reference)) => {
             Notice::Failed(format!("{} (Reference: {reference}.)", describe(&response)))
         }
-        (StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE, _) => {
-            Notice::Failed(describe(&response).into_owned())
-        }
+        (
+            StatusCode::INTERNAL_SERVER_ERROR
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::TOO_MANY_REQUESTS,
+            _,
+        ) => Notice::Failed(describe(&response).into_owned()),
         _ => return response,
     };
     if !is_bare_failure(&response) {
         return response;
     }
     let Ok(Form(typed)) = Form::<Typed>::from_request(copy, &()).await else { return response };
-    shell.viewer = response.extensions().get().cloned();
+    // The account of one who is told to log in may have been deleted in this moment.
+    let viewer = response.extensions().get().cloned();
+    shell.viewer = viewer.filter(|_| status != StatusCode::UNAUTHORIZED);
     let page = PostForm { notice: Some(notice), ..PostForm::new(shell, target, typed) };
     let mut page = not_stored(with_status(status, page)).await;
     for (name, value) in response.headers() {

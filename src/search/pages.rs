@@ -16,7 +16,15 @@ use crate::{
         pages::{List, Older},
         ranking::{After, Hot},
     },
-    web::{Page, Result, Shell, extract::Query, filters, htmx::wants_fragment},
+    web::{
+        Page, Result, Shell,
+        client::ClientNet,
+        error::with_html,
+        extract::Query,
+        filters,
+        htmx::wants_fragment,
+        throttle::{Act, Throttle},
+    },
 };
 
 #[derive(Deserialize)]
@@ -35,10 +43,28 @@ struct Results<'a> {
     words: &'a str,
     sort: Sort,
     problem: Option<BadWords>,
+    /// Why there is no answer although the words are fine.
+    notice: Option<String>,
     /// None where nothing was asked for yet.
     found: Option<Summary>,
     list: List,
     is_continued: bool,
+}
+
+impl<'a> Results<'a> {
+    /// The page as it is before anything was looked for.
+    fn none(shell: Shell, query: &'a SearchQuery) -> Results<'a> {
+        Results {
+            shell,
+            words: &query.q,
+            sort: query.sort,
+            problem: None,
+            notice: None,
+            found: None,
+            list: List { rows: Vec::new(), older: None },
+            is_continued: query.after.is_some(),
+        }
+    }
 }
 
 struct Summary {
@@ -71,27 +97,38 @@ impl Summary {
 
 pub async fn index(
     shell: Shell,
+    client: ClientNet,
     State(db): State<PgPool>,
+    State(throttle): State<Throttle>,
     Query(query): Query<SearchQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let SearchQuery { q, sort, after } = query;
-    let is_continued = after.is_some();
-    let list = List { rows: Vec::new(), older: None };
-    let words = match Words::parse(&q) {
+    let words = match Words::parse(&query.q) {
         Ok(words) => words,
+        Err(_) if query.q.trim().is_empty() => {
+            return Ok(Page(Results::none(shell, &query)).into_response());
+        }
         Err(problem) => {
-            let problem = Some(problem).filter(|_| !q.trim().is_empty());
-            let status =
-                problem.as_ref().map_or(StatusCode::OK, |_| StatusCode::UNPROCESSABLE_ENTITY);
-            let page = Results { shell, words: &q, sort, problem, found: None, list, is_continued };
-            return Ok((status, Page(page)).into_response());
+            let page = Results { problem: Some(problem), ..Results::none(shell, &query) };
+            return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
         }
     };
+    let taken = match shell.viewer_id() {
+        Some(viewer) => throttle.take(Act::Search, viewer),
+        None => throttle.take(Act::Search, client),
+    };
+    match taken {
+        Err(err) if !wants_fragment(&headers) => {
+            let page = Results { notice: Some(err.to_string()), ..Results::none(shell, &query) };
+            return Ok(with_html(err.into_response(), page.render()));
+        }
+        taken => taken?,
+    }
 
     // A cursor belongs to these words in this order.
+    let sort = query.sort;
     let name = format!("search {} {}", sort.word(), words.as_str());
-    let after = After::<Hot>::decode(&name, after.as_deref())?;
+    let after = After::<Hot>::decode(&name, query.after.as_deref())?;
     let Found { hits, total, is_similar } =
         db::find(&db, shell.viewer_id(), &words, sort, after).await?;
     let (mut posts, mut marks) = (Vec::new(), Vec::new());
@@ -112,7 +149,6 @@ pub async fn index(
         return Ok(Page(Older { shell, list }).into_response());
     }
     let found = Some(Summary { total, is_similar });
-    let words = words.as_str();
-    let page = Results { shell, words, sort, problem: None, found, list, is_continued };
+    let page = Results { words: words.as_str(), found, list, ..Results::none(shell, &query) };
     Ok(Page(page).into_response())
 }

@@ -4,7 +4,7 @@ use sqlx::PgPool;
 
 use super::Ballot;
 use crate::{
-    database::pool::retrying,
+    database::pool::{refers_to_nothing, retrying},
     posts::{PostId, Score},
     users::UserId,
 };
@@ -17,7 +17,7 @@ pub struct Outcome {
 }
 
 /// Makes `ballot` true for the voter and returns the post's new score, or `None` if there is no
-/// such post.
+/// such post or no such voter any more.
 ///
 /// Repeating it changes nothing, so a double click or a retry is harmless. The score moves by the
 /// rows that really came or went, and the post is locked first, as a deletion locks it, so that
@@ -28,9 +28,13 @@ pub async fn set(
     post: PostId,
     ballot: Ballot,
 ) -> sqlx::Result<Option<Outcome>> {
-    match ballot {
+    let outcome = match ballot {
         Ballot::Cast => retrying(|| cast(db, voter, post)).await,
         Ballot::TakeBack => retrying(|| take_back(db, voter, post)).await,
+    };
+    match outcome {
+        Err(err) if refers_to_nothing(&err) => Ok(None),
+        outcome => outcome,
     }
 }
 

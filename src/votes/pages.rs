@@ -1,5 +1,7 @@
 //! The vote button.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::{
     extract::{Request, State},
@@ -20,10 +22,11 @@ use crate::{
     users::Viewer,
     web::{
         Error, Page, Result, Shell,
-        error::is_bare_failure,
+        error::{describe, is_bare_failure, with_html},
         extract::{Form, Path},
         htmx::wants_fragment,
         page::{came_from, see_other},
+        throttle::{Act, Throttle},
     },
 };
 
@@ -49,11 +52,13 @@ pub async fn press(
     viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
+    State(throttle): State<Throttle>,
     Path(id): Path<PostId>,
     headers: HeaderMap,
     Form(Pressed { value }): Form<Pressed>,
 ) -> Result<Response> {
     let ballot = Ballot::parse(&value).ok_or(Error::Invalid("A vote is 1 or 0.".into()))?;
+    throttle.take(Act::Vote, viewer.id)?;
     let outcome = db::set(&db, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
@@ -70,7 +75,9 @@ fn place(headers: &HeaderMap, site: &Site, id: PostId) -> String {
 
 #[derive(Template)]
 #[template(path = "votes/_failed.html")]
-struct Failed;
+struct Failed {
+    message: Cow<'static, str>,
+}
 
 /// With htmx, a vote that could not be saved says so beside its button, which stays as it was.
 pub async fn say_failed(request: Request, next: Next) -> Response {
@@ -82,12 +89,11 @@ pub async fn say_failed(request: Request, next: Next) -> Response {
         return response;
     }
     let Ok(target) = HeaderValue::from_str(&format!("#vote-{id}")) else { return response };
-    let page = (response.status(), Page(Failed)).into_response();
-    let (head, body) = page.into_parts();
-    response.headers_mut().remove(axum::http::header::CONTENT_LENGTH);
-    response.headers_mut().extend(head.headers);
     response.headers_mut().insert("hx-retarget", target);
     response.headers_mut().insert("hx-reswap", HeaderValue::from_static("beforeend"));
-    *response.body_mut() = body;
-    response
+    let message = match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => describe(&response),
+        _ => "Could not save your vote. Try again.".into(),
+    };
+    with_html(response, Failed { message }.render())
 }

@@ -267,8 +267,9 @@ fn heading(status: StatusCode) -> &'static str {
     }
 }
 
-/// Keeps the other headers: `Allow`, `Retry-After` and the like still mean what they meant.
-fn with_html(mut response: Response, html: askama::Result<String>) -> Response {
+/// A failure with a body of its own. Keeps the other headers: `Allow`, `Retry-After` and the like still
+/// mean what they meant.
+pub fn with_html(mut response: Response, html: askama::Result<String>) -> Response {
     let html = html.unwrap_or_else(|err| {
         tracing::error!(%err, "the error page itself failed");
         "Something went wrong.".to_owned()

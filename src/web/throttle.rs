@@ -28,8 +28,11 @@ pub enum Act {
     SignUp,
     /// A link by mail: by account or address.
     Mail,
-    /// A post, an edit, a preview: by person.
+    /// A post or an edit: by person.
     Write,
+    /// A look at how a text will come out, which changes nothing: by person. Apart from writing, so
+    /// that who looks after every sentence can still publish.
+    Preview,
     /// A vote: by person.
     Vote,
     /// A search: by person, or by network.
@@ -45,7 +48,7 @@ impl Act {
             Act::Mail => (3, Duration::from_hours(1)),
             Act::Write => (10, Duration::from_mins(1)),
             Act::Vote => (120, Duration::from_mins(1)),
-            Act::Search => (30, Duration::from_mins(1)),
+            Act::Preview | Act::Search => (30, Duration::from_mins(1)),
         }
     }
 

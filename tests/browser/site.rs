@@ -65,7 +65,13 @@ async fn listen(
     until_it_answers(&site).await;
     let router = wrap(site.router.clone());
     let running = site.app.limits.running.clone();
-    tokio::spawn(server::serve(listener, router, running, std::future::pending()));
+    tokio::spawn(server::serve(
+        listener,
+        router,
+        running,
+        server::Patience::default(),
+        std::future::pending(),
+    ));
     site
 }
 

@@ -334,10 +334,10 @@ async fn a_reset_ends_every_session_and_the_old_password() {
     // The link beside it is for who would rather choose a password themselves.
     let output = user(&database, &["reset-password", "ada"]);
     let words = String::from_utf8(output.stderr.clone()).unwrap();
-    let (_, link) = words.split_once("http://localhost:8000/password/reset/").expect("a link");
-    let link = format!("/password/reset/{}", link.trim_end());
+    let (_, token) = words.split_once("http://localhost:8000/password/reset/").expect("a link");
+    let path = format!("/password/reset/{}", token.trim_end());
     let fields = [("new_password", crate::support::PASSWORD)];
-    assert_eq!(site.visitor().post(&link, &fields).await.status, 303);
+    assert_eq!(site.visitor().post(&path, &fields).await.status, 303);
     assert!(!logs_in(&site, "ada", said(&output).trim_end()).await);
     assert!(logs_in(&site, "ada", crate::support::PASSWORD).await);
 

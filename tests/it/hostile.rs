@@ -46,6 +46,8 @@ enum Field {
     Title,
     Url,
     Text,
+    Key,
+    Version,
     Ballot,
     Username,
     Email,
@@ -75,6 +77,8 @@ impl Field {
             Field::Title => "title",
             Field::Url => "url",
             Field::Text => "body",
+            Field::Key => "key",
+            Field::Version => "version",
             Field::Ballot => "value",
             Field::Username => "username",
             Field::Email => "email",
@@ -101,6 +105,9 @@ impl Field {
             Field::Title => "A fine title".into(),
             Field::Url => "https://example.test/a".into(),
             Field::Text => "Some *text*".into(),
+            Field::Key => uuid::Uuid::now_v7().to_string(),
+            // Of a post that was never edited; what stands already may be saved with any.
+            Field::Version => "0".into(),
             Field::Ballot => "1".into(),
             Field::Username => format!("n{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
             Field::Email => format!("{}@example.org", uuid::Uuid::new_v4().simple()),
@@ -217,11 +224,15 @@ fn reading() -> Vec<Door> {
 }
 
 fn writing() -> Vec<Door> {
-    use Field::{AnotherPassword, Ballot, CurrentPassword, Email, Session, Text, Title, Url};
+    use Field::{
+        AnotherPassword, Ballot, CurrentPassword, Email, Key, Session, Text, Title, Url, Version,
+    };
     vec![
         post("/posts", &[Title, Url, Text]).by(Who::Member),
-        post("/posts/preview", &[Title, Url, Text]).by(Who::Member),
+        post("/posts", &[Title, Url, Text, Key]).by(Who::Member),
+        post("/posts/preview", &[Title, Url, Text, Key, Version]).by(Who::Member),
         post("/posts/{id}/edit", &[Title, Url, Text]).by(Who::Author),
+        post("/posts/{id}/edit", &[Title, Url, Text, Version]).by(Who::Author),
         post("/posts/{id}/delete", &[]).by(Who::Author),
         post("/posts/{id}/vote", &[Ballot]).by(Who::Member),
         post("/logout", &[]).by(Who::Member),
@@ -322,7 +333,8 @@ impl Besieged {
             (select md5(string_agg(p::text, '' order by id)) from posts p), \
             (select md5(string_agg(r::text, '' order by post_id)) from post_ranks r), \
             (select md5(string_agg(v::text, '' order by post_id, user_id)) from votes v), \
-            (select count(*) from post_search), (select count(*) from user_sessions), \
+            (select count(*) from post_search), (select count(*) from publish_keys), \
+            (select count(*) from user_sessions), \
             (select count(*) from tower_sessions.session), (select count(*) from mailed_links), \
             (select count(*) from known_devices))";
         sqlx::query_scalar(sql).fetch_one(&self.site.db).await.unwrap()
@@ -462,6 +474,9 @@ fn allowed(
         (Oddity::Text, Field::NextOfPage) if is_stranger => &[200],
         (Oddity::Text, Field::NextOfPage) => &[303],
         (Oddity::Text, _) if door.route == "/posts/preview" => &[200, 422],
+        (Oddity::Text, Field::Key) => &[422],
+        // 409: changed since that version.
+        (Oddity::Text, _) if door.form.contains(&Field::Version) => &[303, 409, 422],
         (Oddity::Text, _) => &[303, 422],
     }
 }

@@ -23,6 +23,7 @@ mod search;
 mod server;
 mod sessions;
 mod support;
+mod throttle;
 mod tidy;
 mod votes;
 mod web;

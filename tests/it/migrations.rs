@@ -36,6 +36,7 @@ async fn fill(db: &PgPool) {
         "insert into post_search select id, created_at, search_document(title, body) from posts",
         "insert into votes (post_id, user_id) select 1, id from users",
         "insert into imported_posts select id, id from posts",
+        "insert into publish_keys (author_id, key, post_id) select 1, gen_random_uuid(), id from posts",
     ] {
         sqlx::query(statement).execute(db).await.unwrap();
     }

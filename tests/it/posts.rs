@@ -1,7 +1,14 @@
-use crate::support::{PASSWORD, TestSite};
+use std::{sync::Arc, time::Duration};
+
+use rand::seq::SliceRandom as _;
+use social_post::posts::db::sweep_keys;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::task::JoinSet;
+
+use crate::support::{PASSWORD, TestSite, Visitor};
 
 /// Publishes through the form and gives the post's address.
-async fn publish(by: &crate::support::Visitor, title: &str, url: &str, body: &str) -> String {
+async fn publish(by: &Visitor, title: &str, url: &str, body: &str) -> String {
     let reply = by.post("/posts", &[("title", title), ("url", url), ("body", body)]).await;
     assert_eq!(reply.status, 303, "{}", reply.body);
     reply.location().to_owned()
@@ -227,4 +234,268 @@ async fn each_post_has_one_address() {
         let reply = site.visitor().get(&format!("/posts/{id}")).await;
         assert!([404, 308, 405].contains(&reply.status.as_u16()), "{id}: {}", reply.status);
     }
+}
+
+// --- Two at once ---
+
+#[tokio::test]
+async fn an_edit_of_a_post_that_has_changed_meanwhile_shows_both_and_replaces_at_the_second_press()
+{
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let page = publish(&ada, "First", "", "As it was").await;
+    let edit = format!("{page}/edit");
+    let opened = ada.get(&edit).await;
+    let version = opened.hidden("version").unwrap();
+    let theirs = [
+        ("title", "Theirs <b>"),
+        ("url", "https://theirs.test/?a=1&b=2"),
+        ("body", "Their text\n\n</textarea>"),
+        ("version", version),
+    ];
+    assert_eq!(ada.post(&edit, &theirs).await.status, 303);
+
+    let ours = [("title", "Ours <i>"), ("url", ""), ("body", "Our <text>"), ("version", version)];
+    let told = ada.post(&edit, &ours).await;
+    assert_eq!(told.status, 409);
+    told.has("changed since you opened this form")
+        .has("pressing Save again replaces that with yours");
+    told.has("value=\"Ours &#60;i&#62;\"").has("Our &#60;text&#62;");
+    told.has("Theirs &#60;b&#62;").has("https://theirs.test/?a=1&#38;b=2");
+    told.has("Their text\n\n&#60;/textarea&#62;");
+    ada.get(&page).await.has("Theirs");
+
+    let again = [ours[0], ours[1], ours[2], ("version", told.hidden("version").unwrap())];
+    assert_eq!(ada.post(&edit, &again).await.status, 303);
+    assert_eq!(ada.post(&edit, &again).await.status, 303, "what stands already is no conflict");
+    assert_eq!(ada.post(&edit, &ours).await.status, 303, "however old its form is");
+    ada.get(&page).await.has("Ours &#60;i&#62;").lacks("Theirs");
+    assert_eq!(ada.post(&edit, &theirs).await.status, 409);
+    assert_eq!(ada.post(&edit, &theirs[..3]).await.status, 303, "without a version the last wins");
+}
+
+#[tokio::test]
+async fn the_version_of_an_edit_survives_a_preview_a_mistake_and_an_expired_session() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let page = publish(&ada, "First", "", "").await;
+    let edit = format!("{page}/edit");
+    let id = page.rsplit_once('/').unwrap().1;
+    ada.post(&edit, &[("title", "Second")]).await;
+    let opened = ada.get(&edit).await;
+    let version = opened.hidden("version").unwrap();
+    assert_ne!(version, "0");
+
+    let typed = [("title", "Third"), ("version", version)];
+    let preview = ada.post(&format!("/posts/preview?of={id}"), &typed).await;
+    let mistake = ada.post(&edit, &[("title", ""), ("version", version)]).await;
+    sqlx::query("delete from user_sessions").execute(&site.db).await.unwrap();
+    let expired = ada.post(&edit, &typed).await;
+    assert_eq!(
+        [preview.status, mistake.status, expired.status].map(|s| s.as_u16()),
+        [200, 422, 401]
+    );
+    for reply in [preview, mistake, expired] {
+        assert_eq!(reply.hidden("version"), Some(version));
+        assert_eq!(reply.hidden("key"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_version_or_key_that_nobody_gave_out_is_refused() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let page = publish(&ada, "First", "", "").await;
+    for (path, field, value) in [
+        (format!("{page}/edit"), "version", ""),
+        (format!("{page}/edit"), "version", "yesterday"),
+        (format!("{page}/edit"), "version", "9223372036854775808"),
+        ("/posts".to_owned(), "key", ""),
+        ("/posts".to_owned(), "key", "1"),
+        ("/posts/preview".to_owned(), "key", "x"),
+    ] {
+        let reply = ada.post(&path, &[("title", "Second"), (field, value)]).await;
+        assert_eq!(reply.status, 422, "{path} {field}={value}");
+    }
+    ada.get(&page).await.has("First");
+    assert_eq!(site.count("select count(*) from posts").await, 1);
+}
+
+/// Of edits that start from the same text one is saved and the other is told; what is deleted stays
+/// deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn edits_and_deletions_at_once_lose_nothing_unsaid_and_bring_nothing_back() {
+    let site = TestSite::new().await;
+    let ada = Arc::new(site.member("ada").await);
+    for round in 0..200 {
+        let post = site.post_by("ada", "As it was").await;
+        let mut acts = vec!["one", "two"];
+        if round % 2 == 0 {
+            acts[1] = "delete";
+        }
+        acts.shuffle(&mut rand::thread_rng());
+        let mut running = JoinSet::new();
+        for act in acts {
+            let ada = ada.clone();
+            running.spawn(async move {
+                let reply = if act == "delete" {
+                    ada.post(&format!("/posts/{post}/delete"), &[]).await
+                } else {
+                    let fields = [("title", act), ("version", "0")];
+                    ada.post(&format!("/posts/{post}/edit"), &fields).await
+                };
+                (act, reply.status.as_u16())
+            });
+        }
+        let mut done = running.join_all().await;
+        done.sort_unstable();
+
+        let title: Option<String> = sqlx::query_scalar("select title from posts where id = $1")
+            .bind(post)
+            .fetch_optional(&site.db)
+            .await
+            .unwrap();
+        match done[..] {
+            [("delete", 303), ("one", 303 | 404)] => assert_eq!(title, None),
+            [("one", 303), ("two", 409)] => assert_eq!(title.as_deref(), Some("one")),
+            [("one", 409), ("two", 303)] => assert_eq!(title.as_deref(), Some("two")),
+            _ => panic!("{done:?}"),
+        }
+    }
+    let unlike = "select count(*) from posts full join post_search on post_id = id \
+                  where document is distinct from search_document(title, body)";
+    assert_eq!(site.count(unlike).await, 0);
+    assert_eq!(site.count("select count(*) from posts").await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_sent_twenty_times_at_once_makes_one_post_and_leads_to_it_every_time() {
+    let site = TestSite::new().await;
+    let (ada, bob) = (Arc::new(site.member("ada").await), site.member("bob").await);
+    let form = ada.get("/posts/new").await;
+    let key = Arc::<str>::from(form.hidden("key").unwrap());
+    assert_ne!(ada.get("/posts/new").await.hidden("key"), Some(&*key), "each form has its own");
+
+    let mut pressing = JoinSet::new();
+    for _ in 0..20 {
+        let (ada, key) = (ada.clone(), key.clone());
+        pressing.spawn(async move {
+            let reply = ada.post("/posts", &[("title", "Once"), ("key", &key)]).await;
+            assert_eq!(reply.status, 303, "{}", reply.body);
+            reply.location().to_owned()
+        });
+    }
+    let mut places = pressing.join_all().await;
+    places.dedup();
+    assert_eq!(places.len(), 1, "{places:?}");
+    assert_eq!(site.count("select count(*) from posts").await, 1);
+    assert_eq!(site.count("select count(*) from post_search").await, 1);
+
+    let others = bob.post("/posts", &[("title", "Once"), ("key", &key)]).await;
+    assert_ne!(others.location(), places[0], "a key is its author's own");
+    for _ in 0..2 {
+        ada.post("/posts", &[("title", "Without a key")]).await;
+    }
+    assert_eq!(site.count("select count(*) from posts").await, 4);
+}
+
+/// As happens when the answer got lost, or with the browser's way back.
+#[tokio::test]
+async fn another_text_in_a_form_that_was_published_is_neither_lost_nor_published_unasked() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let key = uuid::Uuid::now_v7().to_string();
+    let page = ada.post("/posts", &[("title", "First"), ("key", &key)]).await;
+    let page = page.location();
+
+    let typed = [("title", "Second"), ("body", "Hours of work"), ("key", &key)];
+    let told = ada.post("/posts", &typed).await;
+    assert_eq!(told.status, 409);
+    told.has(&format!("href=\"{page}\"")).has("value=\"Second\"").has("Hours of work");
+    assert_eq!(site.count("select count(*) from posts").await, 1);
+
+    let again = [typed[0], typed[1], ("key", told.hidden("key").unwrap())];
+    let second = ada.post("/posts", &again).await;
+    assert_eq!(second.status, 303);
+    assert_ne!(second.location(), page);
+    let first = ada.post("/posts", &[("title", "First"), ("key", &key)]).await;
+    assert_eq!(first.location(), page, "the same text leads to its post still");
+    ada.post(&format!("{page}/delete"), &[]).await;
+    let anew = ada.post("/posts", &[("title", "First"), ("key", &key)]).await;
+    assert_eq!(anew.status, 303, "what is deleted may be published anew");
+    assert_eq!(ada.get(anew.location()).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_key_of_a_form_survives_a_preview_a_mistake_and_an_expired_session() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let form = ada.get("/posts/new").await;
+    let key = form.hidden("key").unwrap();
+    let preview = ada.post("/posts/preview", &[("title", "T"), ("key", key)]).await;
+    let mistake = ada.post("/posts", &[("title", ""), ("key", key)]).await;
+    sqlx::query("delete from user_sessions").execute(&site.db).await.unwrap();
+    let expired = ada.post("/posts", &[("title", "T"), ("key", key)]).await;
+    assert_eq!(
+        [preview.status, mistake.status, expired.status].map(|s| s.as_u16()),
+        [200, 422, 401]
+    );
+    for reply in [preview, mistake, expired] {
+        assert_eq!(reply.hidden("key"), Some(key));
+        assert_eq!(reply.hidden("version"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    for title in ["Old", "New"] {
+        let key = uuid::Uuid::now_v7().to_string();
+        ada.post("/posts", &[("title", title), ("key", &key)]).await;
+    }
+    let age = "update publish_keys set created_at = now() - interval '25 hours' \
+               where post_id = (select id from posts where title = 'Old')";
+    sqlx::query(age).execute(&site.db).await.unwrap();
+
+    assert_eq!(sweep_keys(&site.db).await.unwrap(), 1);
+    assert_eq!(sweep_keys(&site.db).await.unwrap(), 0);
+    assert_eq!(site.count("select count(*) from publish_keys").await, 1);
+    assert_eq!(site.count("select count(*) from posts").await, 2);
+}
+
+/// The row is locked by a deletion that ends only when the request has come to ask for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_goes_while_its_request_runs_takes_nothing_typed_with_it() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let vote = format!("/posts/{post}/vote");
+    let publishing = [("title", "Last <words>"), ("key", "0190163d-8694-739b-aea5-966c26f8ad91")];
+    for (name, path, fields, status) in [
+        ("bob", "/posts", &publishing[..], 401),
+        ("cy", "/posts", &publishing[..1], 401),
+        ("dan", vote.as_str(), &[("value", "1")], 404),
+    ] {
+        let leaving = site.member(name).await;
+        let mut deleting = PgConnection::connect_with(&site.db.connect_options()).await.unwrap();
+        deleting.execute("begin").await.unwrap();
+        let delete = format!("delete from users where username = '{name}'");
+        deleting.execute(delete.as_str()).await.unwrap();
+        let (reply, ()) = tokio::join!(leaving.post(path, fields), async {
+            let waits = "select count(*) from pg_stat_activity where datname = current_database() \
+                         and wait_event_type = 'Lock'";
+            while site.count(waits).await == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            deleting.execute("commit").await.unwrap();
+        });
+
+        assert_eq!(reply.status, status, "{name} {path} {}", reply.body);
+        if status == 401 {
+            reply.has("action=\"/login\"").has("Last &#60;words&#62;").lacks("Logged in as");
+        }
+        assert_eq!(site.count("select count(*) from posts").await, 1);
+        assert_eq!(site.count("select count(*) from votes").await, 0);
+    }
+    assert_eq!(site.wrong_scores().await, []);
 }

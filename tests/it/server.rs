@@ -19,10 +19,11 @@ use nix::{
     unistd::Pid,
 };
 use rand::Rng as _;
+use social_post::server::Patience;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::{
-    io::AsyncWriteExt as _,
-    net::TcpStream,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -30,7 +31,7 @@ use tokio::{
 use crate::support::{
     Database, PASSWORD, Reply, TestSite, absent_database, command, database, empty_database,
     encode, oracle,
-    wire::{exchange, receive},
+    wire::{exchange, listen_on, receive},
 };
 
 /// Long enough for a slow machine; who waits longer waits for ever.
@@ -504,6 +505,49 @@ async fn clients_that_send_half_a_request_keep_nobody_out() {
     assert_eq!(program.ask(get("/", "")).await.status, 200);
 }
 
+/// Each asks for more than any buffer on the way holds, and takes nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_never_read_are_dropped_and_keep_nobody_out() {
+    let crowd = Crowd::of(1).await;
+    // The system would take in megabytes for each before the server had to wait.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(64 * 1024).unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listener = socket.listen(1024).unwrap();
+    let patience = Patience { write: Duration::from_secs(1), ..Patience::default() };
+    let address = listen_on(listener, &crowd.site, patience);
+    let long = [("title", "Long"), ("body", &"<".repeat(40_000))];
+    let page = exchange(address, post("/posts", &crowd.cookies[0], &long)).await.unwrap();
+    assert_eq!(page.status, 303, "{}", page.body);
+    let ask = get(page.location(), "").replace("Connection: close\r\n", "");
+    let whole = exchange(address, get(page.location(), "")).await.unwrap().body.len();
+    assert!(whole > 160_000, "{whole} bytes are not much");
+
+    let asked = 20;
+    let mut deaf = Vec::new();
+    for _ in 0..200 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(ask.repeat(asked).as_bytes()).await.unwrap();
+        deaf.push(stream);
+    }
+    let started = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(exchange(address, get("/", "")).await.unwrap().status, 200);
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+
+    // Whoever begins to read only now finds what was on its way, and then the end.
+    sleep(patience.write * 3).await;
+    for mut stream in deaf {
+        let mut taken = Vec::new();
+        let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut taken)).await;
+        assert!(end.is_ok(), "it was waited for");
+        assert!(taken.len() < whole * asked, "all of it was sent");
+    }
+}
+
 /// Each asks on connections that the other has just used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_people_who_share_connections_never_see_each_other() {
@@ -536,6 +580,7 @@ async fn two_people_who_share_connections_never_see_each_other() {
 // --- The log ---
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::too_many_lines, reason = "a list of requests")]
 async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
     let database = empty_database().await;
     for format in ["json", "text"] {

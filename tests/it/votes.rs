@@ -134,6 +134,32 @@ async fn fifty_people_toggling_fifty_posts_at_once_leave_every_score_equal_to_it
     assert_eq!(site.wrong_scores().await, []);
 }
 
+/// As many as like, each going from one to the other the opposite way to the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_crosses_between_two_posts_never_stands_in_its_own_way() {
+    let site = TestSite::new().await;
+    let posts = [site.post_by("ada", "One").await, site.post_by("ada", "Other").await];
+    let mut people = tokio::task::JoinSet::new();
+    for n in 0..40usize {
+        let voter = site.member(&format!("voter{n}")).await;
+        people.spawn(async move {
+            for step in 0..24usize {
+                let url = format!("/posts/{}/vote", posts[(n + step) % 2]);
+                let value = if step % 4 < 2 { "1" } else { "0" };
+                let reply = voter.post_part(&url, &[("value", value)]).await;
+                assert_eq!(reply.status, 200, "{}", reply.body);
+            }
+            if n % 3 == 0 {
+                voter.post(&format!("/posts/{}/vote", posts[n % 2]), &[("value", "1")]).await;
+            }
+        });
+    }
+    people.join_all().await;
+
+    assert_eq!(site.count("select count(*) from votes").await, 14);
+    assert_eq!(site.wrong_scores().await, []);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vote_and_a_deletion_at_once_both_end_well() {
     let site = TestSite::new().await;

@@ -17,6 +17,7 @@ use social_post::{
     config::Site,
     database::pool,
     mail::Mailer,
+    posts::db::Publication,
     routes::{self, App},
     users::Passwords,
     web::{limits::Limits, throttle::Throttle},
@@ -39,6 +40,14 @@ pub struct TestSite {
 impl TestSite {
     pub async fn new() -> TestSite {
         TestSite::at("http://site.test").await
+    }
+
+    /// A site that counts how often somebody does what, as every real one does.
+    pub async fn throttled() -> TestSite {
+        let mut site = TestSite::new().await;
+        site.app.throttle = Throttle::new(true);
+        site.router = routes::router(site.app.clone());
+        site
     }
 
     /// A site whose public address is `base_url`.
@@ -120,7 +129,10 @@ impl TestSite {
             body: social_post::posts::Body::parse("").unwrap(),
         };
         let author = social_post::users::UserId(id);
-        social_post::posts::db::publish(&self.db, author, &draft).await.unwrap().0
+        match social_post::posts::db::publish(&self.db, author, &draft, None).await.unwrap() {
+            Publication::Post(post) => post.0,
+            other => panic!("not published: {other:?}"),
+        }
     }
 
     /// Every post whose stored score is not the number of its votes.

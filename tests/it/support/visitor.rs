@@ -1,6 +1,6 @@
 //! One browser: it keeps cookies and sends what browsers send.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Mutex};
 
 use axum::{
     Router,
@@ -8,12 +8,19 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header, request::Builder},
 };
 use http_body_util::BodyExt as _;
+use social_post::web::client::Peer;
 use tower::ServiceExt as _;
+
+/// The proxy through which every visitor comes.
+const PROXY: Peer =
+    Peer(SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 4711));
 
 pub struct Visitor {
     router: Router,
     origin: String,
     cookies: Mutex<BTreeMap<String, String>>,
+    /// As the proxy sees it; none where the visitor sits beside the site.
+    address: Option<String>,
 }
 
 #[derive(Debug)]
@@ -48,6 +55,12 @@ impl Reply {
         rest.split_once("</p>").map(|(problem, _)| problem)
     }
 
+    /// What the form on the page carries along unseen.
+    pub fn hidden(&self, field: &str) -> Option<&str> {
+        let start = format!("<input type=\"hidden\" name=\"{field}\" value=\"");
+        self.body.split_once(&start)?.1.split_once('"').map(|(value, _)| value)
+    }
+
     /// The ids of the posts on the page, in order.
     pub fn posts(&self) -> Vec<i64> {
         let ids = self.body.split("<article class=\"post\" id=\"post-").skip(1);
@@ -75,7 +88,12 @@ impl Reply {
 
 impl Visitor {
     pub fn new(router: Router, origin: &str) -> Visitor {
-        Visitor { router, origin: origin.to_owned(), cookies: Mutex::default() }
+        Visitor { router, origin: origin.to_owned(), cookies: Mutex::default(), address: None }
+    }
+
+    /// The same visitor at another address.
+    pub fn at_address(self, address: &str) -> Visitor {
+        Visitor { address: Some(address.to_owned()), ..self }
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -115,7 +133,10 @@ impl Visitor {
         if !cookies.is_empty() {
             request = request.header(header::COOKIE, cookies);
         }
-        request
+        if let Some(address) = &self.address {
+            request = request.header("x-forwarded-for", address);
+        }
+        request.extension(PROXY)
     }
 
     pub async fn send(&self, request: Builder, body: impl Into<Body>) -> Reply {

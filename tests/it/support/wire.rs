@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use social_post::server::{Patience, serve};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -19,11 +20,14 @@ use super::{Reply, TestSite};
 /// Serves the site on a port of its own for as long as the test runs.
 pub async fn listen(site: &TestSite) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listen_on(listener, site, Patience::default())
+}
+
+pub fn listen_on(listener: TcpListener, site: &TestSite, patience: Patience) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let running = site.app.limits.running.clone();
-    let serving =
-        social_post::server::serve(listener, site.router.clone(), running, std::future::pending());
-    tokio::spawn(serving);
+    let stop = std::future::pending();
+    tokio::spawn(serve(listener, site.router.clone(), running, patience, stop));
     address
 }
 
