@@ -12,13 +12,14 @@ use std::{
     sync::Arc,
 };
 
+use axum::http::HeaderValue;
 use ipnet::IpNet;
 use lettre::{AsyncSmtpTransport, Tokio1Executor, message::Mailbox};
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// Every setting. Those that hold a secret may be given as a file: `DATABASE_URL_FILE`.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 19] = [
     "DATABASE_URL",
     "DATABASE_MAX_CONNECTIONS",
     "DATA_DIR",
@@ -28,13 +29,18 @@ const KNOWN: [&str; 14] = [
     "SITE_NAME",
     "TRUSTED_PROXIES",
     "SESSION_LIFETIME_DAYS",
+    "JWT_SECRET",
+    "JWT_SECRET_PREVIOUS",
+    "API_ENABLED",
+    "ACCESS_TOKEN_EXPIRE_MINUTES",
+    "CORS_ALLOWED_ORIGINS",
     "SMTP_URL",
     "MAIL_FROM",
     "RATE_LIMITS",
     "RUST_LOG",
     "LOG_FORMAT",
 ];
-const SECRETS: [&str; 2] = ["DATABASE_URL", "SMTP_URL"];
+const SECRETS: [&str; 4] = ["DATABASE_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "SMTP_URL"];
 
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -44,6 +50,7 @@ pub struct Settings {
     pub run_migrations: bool,
     pub listen: SocketAddr,
     pub site: Arc<Site>,
+    pub api: Api,
     pub mail: Option<Outgoing>,
     pub rate_limits: bool,
     pub log_filter: String,
@@ -57,6 +64,54 @@ pub enum Database {
     Url(Box<PgConnectOptions>),
     /// A cluster of our own in `DATA_DIR/postgres`.
     Local,
+}
+
+/// The face for programs.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Off by the setting; otherwise it is on where there is a secret.
+    pub is_off: bool,
+    pub secret: Option<JwtSecret>,
+    pub previous: Option<JwtSecret>,
+    /// The life of a token.
+    pub minutes: i32,
+    /// Whose pages may call it from a browser.
+    pub origins: Vec<HeaderValue>,
+}
+
+/// What tokens are signed with: at least 32 bytes that nobody guesses.
+#[derive(Clone)]
+pub struct JwtSecret(String);
+
+impl JwtSecret {
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl FromStr for JwtSecret {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<JwtSecret, &'static str> {
+        // It is printed in FastAPI's tutorial, from where people copy it.
+        const TUTORIAL: &str = "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7";
+        let mut distinct: Vec<u8> = text.bytes().collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        match text.len() {
+            0..32 => Err("must be 32 bytes or more, such as from `openssl rand -hex 32`"),
+            _ if text == TUTORIAL || distinct.len() < 8 => {
+                Err("is no secret: take one from `openssl rand -hex 32`")
+            }
+            _ => Ok(JwtSecret(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for JwtSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JwtSecret(..)")
+    }
 }
 
 /// The way out for mail, and who it is from.
@@ -163,6 +218,7 @@ impl Settings {
             None => Database::Local,
             Some(url) => Database::Url(Box::new(parse_database_url(&url)?)),
         };
+        let is_local = matches!(database, Database::Local);
         let listen = match listen {
             Some(listen) => listen,
             None => source
@@ -191,6 +247,7 @@ impl Settings {
                 .unwrap_or(false),
             listen,
             site: Arc::new(Site { name, base_url, session_idle_days, trusted_proxies }),
+            api: api(&source, is_local)?,
             mail: outgoing(source.secret("SMTP_URL")?, source.text("MAIL_FROM")?)?,
             rate_limits: match source.text("RATE_LIMITS")?.as_deref() {
                 None | Some("on") => true,

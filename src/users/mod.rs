@@ -1,5 +1,6 @@
 //! People: who they are and how they prove it.
 
+pub mod api;
 pub mod db;
 pub mod entrance;
 pub mod links;
@@ -8,6 +9,7 @@ pub mod password;
 pub mod proof;
 pub mod secret;
 pub mod sessions;
+pub mod tokens;
 pub mod viewer;
 
 use time::OffsetDateTime;

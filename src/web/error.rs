@@ -16,6 +16,7 @@ use axum::{
 use super::{
     htmx::wants_fragment,
     page::{self, Shell},
+    problem,
     request_log::RequestId,
 };
 use crate::{config::Site, users::Viewer};
@@ -31,6 +32,12 @@ pub enum Error {
     BadRequest(Cow<'static, str>),
     #[error("Log in first.")]
     LogInFirst,
+    /// A token that does not count, or credentials of a kind that is none here; nobody learns why.
+    #[error("This token is not good, or not any more. Log in for a new one.")]
+    BadToken,
+    /// A name and a password that do not fit each other.
+    #[error("That name and password do not match.")]
+    WrongPassword,
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
     #[error("There is nothing at this address.")]
@@ -39,6 +46,14 @@ pub enum Error {
     TooLarge,
     #[error("This address takes a plain web form (application/x-www-form-urlencoded, UTF-8).")]
     UnsupportedType,
+    #[error("This address takes a JSON document (application/json, UTF-8).")]
+    NotJson,
+    /// Fields that break rules, each with what is wrong with it. Pages show their own form instead.
+    #[error("Some fields do not hold.")]
+    Fields(Vec<Field>),
+    /// The same, where what they ask for belongs to somebody already.
+    #[error("Somebody has that already.")]
+    Taken(Vec<Field>),
     /// What the caller sent breaks a rule. Safe to show: it only repeats their own input.
     #[error("{0}")]
     Invalid(Cow<'static, str>),
@@ -56,6 +71,21 @@ pub enum Error {
     Internal(#[source] Cause),
 }
 
+/// A field of a request and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub struct Field {
+    #[schema(example = "title")]
+    pub field: &'static str,
+    #[schema(example = "Give your post a title.")]
+    pub message: String,
+}
+
+impl Field {
+    pub fn new(field: &'static str, message: &impl ToString) -> Field {
+        Field { field, message: message.to_string() }
+    }
+}
+
 impl Error {
     pub fn internal(cause: impl Into<Cause>) -> Error {
         Error::Internal(cause.into())
@@ -64,12 +94,13 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Error::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Error::LogInFirst => StatusCode::UNAUTHORIZED,
+            Error::LogInFirst | Error::BadToken | Error::WrongPassword => StatusCode::UNAUTHORIZED,
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound => StatusCode::NOT_FOUND,
             Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Error::UnsupportedType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Error::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::UnsupportedType | Error::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Error::Invalid(_) | Error::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Taken(_) => StatusCode::CONFLICT,
             Error::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Busy | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -161,11 +192,19 @@ struct ErrorPart<'a> {
     message: &'a str,
 }
 
-/// The outermost layer of the pages: every bare failure becomes something a person can read.
+/// The outermost layer: a bare failure in the words of the face that was asked.
+pub async fn by_face(site: State<Arc<Site>>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        return problem::as_problem(request, next).await;
+    }
+    as_page(site, request, next).await
+}
+
+/// The last layer of the pages: every bare failure becomes something a person can read.
 ///
 /// With htmx the message goes to the page's message area and the page stays as it is; who must log
 /// in first is led to the log-in page.
-pub async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
@@ -229,11 +268,11 @@ pub fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
 /// A failure nobody has written a page for yet: one of ours, or one of axum's or tower's.
 pub fn is_bare_failure(response: &Response) -> bool {
     let failed = response.status().is_client_error() || response.status().is_server_error();
-    let is_page = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    failed && !is_page
+    let is_told = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.starts_with(b"text/html") || kind.starts_with(problem::CONTENT_TYPE.as_bytes())
+    });
+    failed && !is_told
 }
 
 /// The sentence for a failure, in words for the person who meets it.

@@ -32,7 +32,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Form<T>, Error> {
-        if !is_form(request.headers()) {
+        if !is_of_type(request.headers(), "application/x-www-form-urlencoded") {
             return Err(Error::UnsupportedType);
         }
         let body = Bytes::from_request(request, state).await.map_err(|err| {
@@ -90,21 +90,20 @@ impl From<PathRejection> for Error {
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+/// Whether the body says to be of that type, in UTF-8 and as it is.
+pub fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else {
         return false;
     };
     let mut parts = kind.split(';').map(str::trim);
-    let is_form = parts
-        .next()
-        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"));
+    let is_expected = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(expected));
     let is_utf8 = parts.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
             value.trim_matches('"').eq_ignore_ascii_case("utf-8")
         }
         _ => true,
     });
-    is_form && is_utf8 && !headers.contains_key(header::CONTENT_ENCODING)
+    is_expected && is_utf8 && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
 /// Name and value pairs as the URL standard reads them (a `%` without two digits stands for

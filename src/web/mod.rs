@@ -12,8 +12,10 @@ pub mod flash;
 pub mod headers;
 pub mod health;
 pub mod htmx;
+pub mod json;
 pub mod limits;
 pub mod page;
+pub mod problem;
 pub mod request_log;
 pub mod throttle;
 

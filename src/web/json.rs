@@ -1,0 +1,53 @@
+//! JSON in and out, strict about what comes in and failing with our [`Error`].
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::error::Category;
+
+use super::{Error, extract::is_of_type};
+
+/// A JSON document (RFC 8259). In: exactly `application/json` in UTF-8, each member at most once and
+/// none that does not belong (the type says so with `deny_unknown_fields`). serde's words, which name
+/// our types, reach nobody.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Json<T>, Error> {
+        if !is_of_type(request.headers(), "application/json") {
+            return Err(Error::NotJson);
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|err| {
+            if err.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Error::TooLarge
+            } else {
+                Error::BadRequest("The document did not arrive whole.".into())
+            }
+        })?;
+        serde_json::from_slice(&body).map(Json).map_err(|err| match err.classify() {
+            Category::Data => Error::Invalid(
+                "The document has a member that is missing, of another type, there twice or not known."
+                    .into(),
+            ),
+            _ => Error::BadRequest("That is not a JSON document in UTF-8.".into()),
+        })
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(document) => {
+                let kind = HeaderValue::from_static("application/json");
+                ([(header::CONTENT_TYPE, kind)], document).into_response()
+            }
+            Err(err) => Error::internal(err).into_response(),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Failures as programs read them: RFC 9457.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::error::{Error, Field, describe, is_bare_failure};
+
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// What went wrong (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: the status says what kind of problem it is.
+    #[schema(example = "about:blank")]
+    r#type: &'static str,
+    /// The status in words.
+    #[schema(example = "Unprocessable Entity")]
+    title: &'static str,
+    #[schema(example = 422, minimum = 400, maximum = 599)]
+    status: u16,
+    /// One sentence for a person.
+    #[schema(example = "Some fields do not hold.")]
+    detail: String,
+    /// What is wrong with each field, where it is the fields.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Field>,
+}
+
+/// The last layer of the API: every bare failure as a problem, under the headers it has (`Allow`,
+/// `Retry-After`).
+pub async fn as_problem(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if !is_bare_failure(&response) {
+        return response;
+    }
+    let status = response.status();
+    let error = response.extensions().get::<Arc<Error>>().cloned();
+    let errors = match error.as_deref() {
+        Some(Error::Fields(fields) | Error::Taken(fields)) => fields.clone(),
+        _ => Vec::new(),
+    };
+    let title = status.canonical_reason().unwrap_or("Error");
+    let detail = describe(&response).into_owned();
+    let problem =
+        Problem { r#type: "about:blank", title, status: status.as_u16(), detail, errors };
+    let headers = response.headers_mut();
+    if status == StatusCode::UNAUTHORIZED {
+        challenge(headers, error.as_deref());
+    }
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    *response.body_mut() = serde_json::to_vec(&problem).unwrap_or_default().into();
+    response
+}
+
+/// RFC 6750, 3: `error` only for who showed a token.
+fn challenge(headers: &mut HeaderMap, error: Option<&Error>) {
+    let challenge = match error {
+        Some(Error::BadToken) => "Bearer realm=\"social-post\", error=\"invalid_token\"",
+        _ => "Bearer realm=\"social-post\"",
+    };
+    headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+}
