@@ -147,6 +147,10 @@ fn in_words(wait: Duration) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Carried by a response: where on the page the visitor was, for the way back.
+#[derive(Clone)]
+pub struct Anchor(pub String);
+
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage<'a> {
@@ -173,7 +177,7 @@ struct ErrorPart<'a> {
 pub async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
+    let mut came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
     let mut shell = Shell::bare(&site, request.uri());
     let reference = request.extensions().get::<RequestId>().cloned();
 
@@ -182,6 +186,9 @@ pub async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next
         return response;
     }
     shell.viewer = response.extensions().get::<Viewer>().cloned();
+    if let Some(Anchor(anchor)) = response.extensions().get() {
+        came_from.push_str(anchor);
+    }
     let status = response.status();
     let message = describe(&response);
     if is_fragment {

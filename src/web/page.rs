@@ -101,6 +101,15 @@ pub fn see_other(path: &str) -> Response {
 pub fn login_url(next: &str) -> String {
     const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
     match next {
+    leading_on("/login", next)
+}
+
+/// The same for `/signup`.
+pub fn signup_url(next: &str) -> String {
+    leading_on("/signup", next)
+}
+
+fn leading_on(door: &str, next: &str) -> String {
         "/" | "/login" | "/signup" => "/login".to_owned(),
         next if LocalPath::parse(next).is_none() => "/login".to_owned(),
         next => format!("/login?next={}", utf8_percent_encode(next, UNSAFE)),
