@@ -44,6 +44,8 @@ pub struct Settings {
     pub run_migrations: bool,
     pub listen: SocketAddr,
     pub site: Arc<Site>,
+    /// Whether somebody has said what the site's address is; else it is taken to be this machine's.
+    pub is_base_url_given: bool,
     pub mail: Option<Outgoing>,
     pub rate_limits: bool,
     pub log_filter: String,
@@ -169,7 +171,9 @@ impl Settings {
                 .parse("LISTEN_ADDR", "must be an address and a port, such as 127.0.0.1:8000")?
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000))),
         };
-        let base_url = match source.text("BASE_URL")? {
+        let base_url = source.text("BASE_URL")?;
+        let is_base_url_given = base_url.is_some();
+        let base_url = match base_url {
             Some(url) => url.parse().map_err(|problem: &str| bad("BASE_URL", problem))?,
             None => BaseUrl { origin: local_origin(listen.port()), is_secure: false },
         };
@@ -191,6 +195,7 @@ impl Settings {
                 .unwrap_or(false),
             listen,
             site: Arc::new(Site { name, base_url, session_idle_days, trusted_proxies }),
+            is_base_url_given,
             mail: outgoing(source.secret("SMTP_URL")?, source.text("MAIL_FROM")?)?,
             rate_limits: match source.text("RATE_LIMITS")?.as_deref() {
                 None | Some("on") => true,

@@ -81,7 +81,13 @@ async fn serve(
     tokio::spawn(sweep(db.clone(), settings.site.clone()));
 
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
-    tracing::info!(%address, "serving {}", settings.site.base_url.origin());
+    let origin = settings.site.base_url.origin();
+    tracing::info!(%address, "serving {origin}");
+    if !settings.is_base_url_given && !address.ip().is_loopback() {
+        tracing::warn!(
+            "BASE_URL is unset, so forms work at {origin} only: set it to the address that people open"
+        );
+    }
     if posts::db::is_empty(&db).await.unwrap_or(false) {
         tracing::info!(
             "the site is empty: `bin/run demo` (or `social-post demo`) in another terminal adds sample posts"

@@ -90,24 +90,26 @@ pub fn to_html(markdown: &str) -> Html {
     Html(SANITISER.clean(&unsafe_html).to_string())
 }
 
-/// The first words as plain text, at most `length` characters, cut between words.
-pub fn excerpt(markdown: &str, length: usize) -> String {
+/// The words alone, as a reader sees them, with one space between them.
+pub fn plain(markdown: &str) -> String {
     let mut text = String::new();
-    // Four characters of Markdown for one of text is plenty, and bounds the work.
-    let start: String = markdown.chars().take(length * 4).collect();
-    for event in events(&start) {
+    for event in events(markdown) {
         match event {
             Event::Text(part) | Event::Code(part) => text.push_str(&part),
             Event::SoftBreak | Event::HardBreak => text.push(' '),
             Event::End(end) if !is_inline(end) => text.push(' '),
             _ => {}
         }
-        if text.len() > length * 4 {
-            break;
-        }
     }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The first words as plain text, at most `length` characters, cut between words.
+pub fn excerpt(markdown: &str, length: usize) -> String {
+    // Four characters of Markdown for one of text is plenty, and bounds the work.
+    let start: String = markdown.chars().take(length * 4).collect();
     let mut words = String::new();
-    for word in text.split_whitespace() {
+    for word in plain(&start).split(' ') {
         if words.chars().count() + word.chars().count() >= length {
             let cut: String =
                 if words.is_empty() { word.chars().take(length).collect() } else { words };

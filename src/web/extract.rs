@@ -52,19 +52,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     }
 }
 
-/// The parameters behind the `?`. Unknown ones are ignored: other sites add theirs to links.
+/// The parameters behind the `?`. Unknown ones are ignored: other sites add theirs to links. An empty
+/// one is as good as none.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query<T>, Error> {
-        let fields = pairs(parts.uri.query().unwrap_or_default().as_bytes())?;
+        let mut fields = pairs(parts.uri.query().unwrap_or_default().as_bytes())?;
         if fields.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
             return Err(Error::Invalid(
                 "The address has a character that cannot be stored.".into(),
             ));
         }
+        fields.retain(|(_, value)| !value.is_empty());
         read(fields).map(Query).map_err(|Silent| {
             Error::BadRequest("The address has a value that makes no sense.".into())
         })

@@ -64,7 +64,8 @@ impl Program {
             move || {
                 for line in lines.map_while(Result::ok) {
                     if line.contains("serving http://")
-                        && let Some((_, rest)) = line.split_once("127.0.0.1:")
+                        && let Some((_, rest)) =
+                            line.split_once("127.0.0.1:").or(line.split_once("0.0.0.0:"))
                         && let Some(send) = send.take()
                     {
                         let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -578,6 +579,35 @@ async fn two_people_who_share_connections_never_see_each_other() {
 }
 
 // --- The log ---
+
+#[tokio::test]
+async fn who_may_open_the_site_by_another_name_is_told_to_the_one_who_runs_it() {
+    let database = database().await;
+    let warning = "BASE_URL is unset";
+    for (listen, base_url, is_warned) in [
+        ("0.0.0.0:0", "", true),
+        ("0.0.0.0:0", "http://site.test", false),
+        ("127.0.0.1:0", "", false),
+    ] {
+        let settings = [("LISTEN_ADDR", listen), ("BASE_URL", base_url)];
+        let mut program = Program::start_with(&database.url, &settings).await;
+        program.comes_to("/readyz", 200).await;
+        let form = post("/login", "", &[("login", "ada")]);
+        let form = form.replace("Sec-Fetch-Site: same-origin", "Origin: http://box.lan:8000");
+        let reply = program.ask(form.replace("site.test", "box.lan:8000")).await;
+        assert_eq!(reply.status, 403);
+        program.signal(Signal::SIGTERM);
+        program.ended().await;
+
+        let log = program.log.lock().unwrap().clone();
+        assert_eq!(log.contains(warning), is_warned, "{listen} {base_url}: {log}");
+        let refused = log.lines().find(|line| line.contains("refused a form")).unwrap();
+        let ours = if base_url.is_empty() { "http://localhost" } else { base_url };
+        for words in ["BASE_URL", ours, "http://box.lan:8000", "box.lan:8000"] {
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::too_many_lines, reason = "a list of requests")]

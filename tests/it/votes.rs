@@ -69,12 +69,13 @@ async fn logged_out_the_arrow_leads_to_the_log_in_page_and_back() {
     stranger.get("/top").await.has(&format!("href=\"/login?next=/top%23post-{post}\""));
     let page = stranger.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
     assert_eq!(page.status, 401);
-    page.has("action=\"/login\"");
+    page.has("action=\"/login\"").has(&format!("name=\"next\" value=\"/#post-{post}\""));
     let request =
         stranger.form(&format!("/posts/{post}/vote")).header("hx-request-type", "partial");
     let part =
         stranger.send(request.header("hx-current-url", "http://site.test/new"), "value=1").await;
-    assert_eq!((part.status.as_u16(), part.header("hx-redirect")), (401, "/login?next=/new"));
+    let place = format!("/login?next=/new%23post-{post}");
+    assert_eq!((part.status.as_u16(), part.header("hx-redirect")), (401, place.as_str()));
     assert_eq!(site.count("select count(*) from votes").await, 0);
 }
 

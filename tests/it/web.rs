@@ -106,8 +106,30 @@ async fn a_trailing_slash_leads_to_the_one_address() {
         }
     }
     assert_eq!(stranger.get("/").await.status, 200);
-    let form = stranger.form("/login/");
-    assert_eq!(stranger.send(form, "login=ada").await.status, 404, "a form is not sent twice");
+    // 308 sends a form on with all that is in it.
+    let reply = stranger.post("/login/", &[("login", "ada"), ("password", PASSWORD)]).await;
+    assert_eq!((reply.status.as_u16(), reply.location()), (308, "/login"));
+}
+
+#[tokio::test]
+async fn a_page_comes_as_small_as_its_reader_can_take_it() {
+    let site = TestSite::new().await;
+    for n in 0..30 {
+        site.post_by("ada", &format!("Post number {n}")).await;
+    }
+    let whole = site.visitor().get("/").await.body.len();
+    for (accepts, coding, at_most) in [
+        ("gzip, deflate, br, zstd", "br", whole / 6),
+        ("br", "br", whole / 6),
+        ("gzip", "gzip", whole / 5),
+        ("gzip, br;q=0", "gzip", whole / 5),
+        ("identity", "", whole),
+    ] {
+        let (status, headers, body) = file(&site, "/", &[("accept-encoding", accepts)]).await;
+        let found = headers.get(header::CONTENT_ENCODING).map_or("", |v| v.to_str().unwrap());
+        assert_eq!((status.as_u16(), found), (200, coding), "{accepts}");
+        assert!(body.len() <= at_most, "{accepts}: {} of {whole}", body.len());
+    }
 }
 
 #[tokio::test]
