@@ -12,6 +12,7 @@ mod feed;
 mod hostile;
 mod import;
 mod local_postgres;
+mod markup;
 mod migrations;
 mod people;
 mod posts;
