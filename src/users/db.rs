@@ -93,19 +93,23 @@ pub async fn open_session(
     user_agent: &str,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        r#"
-        with opened as (
-            insert into user_sessions (session_id, user_id, user_agent) values ($1, $2, $3)
-        ), surplus as (
-            select session_id from user_sessions where user_id = $2
-            order by created_at desc offset $4
-        )
-        delete from tower_sessions.session where id in (select session_id from surplus)
-        "#,
+        "insert into user_sessions (session_id, user_id, user_agent) values ($1, $2, $3)",
         key,
         user as UserId,
         user_agent,
-        MAX_SESSIONS - 1,
+    )
+    .execute(db)
+    .await?;
+    // A statement of its own: one that both adds and counts would not see who comes in beside it.
+    sqlx::query!(
+        r#"
+        delete from tower_sessions.session where id in (
+            select session_id from user_sessions where user_id = $1
+            order by created_at desc, session_id offset $2
+        )
+        "#,
+        user as UserId,
+        MAX_SESSIONS,
     )
     .execute(db)
     .await?;

@@ -998,7 +998,7 @@ async fn a_name_an_address_and_a_password_may_be_as_long_as_they_may() {
         ("password", "passwordpassword".into(), 422),
         ("password", "socialpost12345".into(), 422),
         ("password", "person23person23".into(), 422),
-        ("password", "person24@example.org".into(), 422),
+        ("password", "Person24@Example.org".into(), 422),
         ("password", "abcdefghi\0jklmnop".into(), 422),
     ];
     for (n, (name, value, status)) in cases.into_iter().enumerate() {
