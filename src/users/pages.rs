@@ -221,7 +221,7 @@ async fn identify(db: &PgPool, passwords: &Passwords, typed: &LogIn) -> Result<O
 pub struct LogOut {}
 
 pub async fn log_out(
-    _: Viewer,
+    viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
     session: Session,
@@ -230,6 +230,7 @@ pub async fn log_out(
     if let Some(id) = session.id() {
         db::close_session(&db, &sessions::key(id)).await?;
     }
+    tracing::info!(user = viewer.id.0, "logged out");
     let mut response = see_other("/");
     let headers = response.headers_mut();
     if let Ok(cookie) = HeaderValue::from_str(&sessions::clearing_cookie(&shell.site)) {

@@ -18,6 +18,7 @@ mod people;
 mod posts;
 mod queries;
 mod search;
+mod secrets;
 mod server;
 mod sessions;
 mod support;
