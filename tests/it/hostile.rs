@@ -1221,6 +1221,7 @@ async fn no_address_leads_to_a_file_that_is_not_meant() {
 const HANGS_UP: u16 = 0;
 
 /// Some of these are answered by the HTTP library, which knows none of our headers.
+#[expect(clippy::too_many_lines, reason = "one list of oddities")]
 #[tokio::test]
 async fn what_is_hardly_http_is_refused_or_harmless() {
     let at = Besieged::new().await;
@@ -1280,9 +1281,9 @@ async fn what_is_hardly_http_is_refused_or_harmless() {
             &[400, 401],
         ),
         (b"GET / HTTP/1.1\nHost: site.test\nConnection: close\n\n".to_vec(), &[200, 400]),
+        (b"GET / HTTP/1.1\r\nHost: \"><svg>\r\nConnection: close\r\n\r\n".to_vec(), &[200, 400]),
         (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), &[200, 400]),
         (format!("GET / HTTP/1.1\r\nHost: evil.test\r\n{end}").into(), &[200, 400]),
-        (format!("GET / HTTP/1.1\r\nHost: \"><svg/onload=alert(1)>\r\nConnection: close\r\n\r\n").into(), &[200, 400]),
         (
             format!("POST /login HTTP/1.1\r\n{form}Transfer-Encoding: xchunked\r\n{end}abc").into(),
             &[400, 501],
