@@ -192,3 +192,45 @@ impl serde::de::Error for Silent {
         Silent
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_form_arrives_as_it_was_typed_however_its_letters_are_written(
+            typed in prop::collection::btree_map("\\PC{0,8}", any::<String>(), 0..8),
+            is_lower: bool,
+        ) {
+            let encode = |text: &str| {
+                let text = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+                if is_lower { text.replace("%20", "+").replace("%C3", "%c3") } else { text }
+            };
+            let form: Vec<_> =
+                typed.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+            let read = pairs(form.join("&").as_bytes()).unwrap();
+            prop_assert_eq!(read, typed.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader_or_become_other_text(bytes: Vec<u8>) {
+            let names_and_values = bytes.split(|byte| matches!(byte, b'&' | b'='));
+            let is_utf8 = names_and_values.into_iter().all(|part| {
+                std::str::from_utf8(&percent_decode(part).collect::<Vec<_>>()).is_ok()
+            });
+            match pairs(&bytes) {
+                Ok(pairs) => {
+                    let names: HashSet<_> = pairs.iter().map(|(name, _)| name).collect();
+                    prop_assert_eq!(names.len(), pairs.len(), "a name came twice");
+                    prop_assert!(is_utf8 || bytes.contains(&b'='), "{:?} became text", pairs);
+                }
+                Err(Error::BadRequest(_)) => {}
+                Err(other) => prop_assert!(false, "{other:?}"),
+            }
+        }
+    }
+}

@@ -38,19 +38,19 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program. It does not outlive its test.
-struct Program {
-    child: Child,
-    address: SocketAddr,
-    log: Arc<Mutex<String>>,
+pub struct Program {
+    pub child: Child,
+    pub address: SocketAddr,
+    pub log: Arc<Mutex<String>>,
 }
 
 impl Program {
-    async fn start(url: &str) -> Program {
+    pub async fn start(url: &str) -> Program {
         Program::start_with(url, &[("LISTEN_ADDR", "127.0.0.1:0")]).await
     }
 
     /// Waits until it listens.
-    async fn start_with(url: &str, settings: &[(&str, &str)]) -> Program {
+    pub async fn start_with(url: &str, settings: &[(&str, &str)]) -> Program {
         let mut all = vec![("DATABASE_URL", url), ("BASE_URL", "http://site.test")];
         all.extend([("RATE_LIMITS", "off")]);
         all.extend(settings);
@@ -82,13 +82,13 @@ impl Program {
         Program { child, address: SocketAddr::from(([127, 0, 0, 1], port)), log }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     /// Its exit code, once it has ended.
-    async fn ended(&mut self) -> Option<i32> {
+    pub async fn ended(&mut self) -> Option<i32> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -99,12 +99,12 @@ impl Program {
         panic!("it does not end: {}", self.log.lock().unwrap());
     }
 
-    async fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
+    pub async fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
         exchange(self.address, request).await.unwrap()
     }
 
     /// Asks again and again until the answer is this.
-    async fn comes_to(&self, path: &str, status: u16) -> Reply {
+    pub async fn comes_to(&self, path: &str, status: u16) -> Reply {
         let started = Instant::now();
         loop {
             let reply = self.ask(get(path, "")).await;
@@ -124,13 +124,13 @@ impl Drop for Program {
     }
 }
 
-fn get(path: &str, cookie: &str) -> String {
+pub fn get(path: &str, cookie: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: site.test\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"
     )
 }
 
-fn post(path: &str, cookie: &str, fields: &[(&str, &str)]) -> String {
+pub fn post(path: &str, cookie: &str, fields: &[(&str, &str)]) -> String {
     let form = encode(fields);
     format!(
         "POST {path} HTTP/1.1\r\nHost: site.test\r\nCookie: {cookie}\r\nConnection: close\r\n\
@@ -661,6 +661,11 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
             post("/posts/preview", &cookie, &post_fields),
             post(&format!("{place}/vote"), &cookie, &[("value", "1")]),
             post("/posts", &cookie, &post_fields).replace("same-origin", "cross-site"),
+            post("/users/canaryperson", &cookie, &post_fields).replace("same-origin", "cross-site"),
+            post("/posts?canary=query", "", &post_fields).replace("same-origin", "none"),
+            get("/canary/place?email=canary.mail@example.org", &cookie),
+            get("/static/canary.css", &cookie),
+            get("/posts/canary/edit", &cookie),
             get(&place, &cookie),
             get("/search?q=canary+words", &cookie),
             get("/?after=canarycursor", &cookie),
@@ -671,7 +676,9 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
             get("/", "sid=Y2FuYXJ5Y2FuYXJ5Y2FuYQ"),
             get("/", &cookie).replace(
                 "Host:",
-                "Authorization: Bearer canarybearer\r\nUser-Agent: canaryagent\r\nHost:",
+                "Authorization: Bearer canarybearer\r\nUser-Agent: canaryagent\\ncanary\r\n\
+                 Referer: http://site.test/canary?canary\r\nHX-Current-URL: http://site.test/canary\r\n\
+                 X-Forwarded-For: canaryclient\r\nX-Request-Id: canaryid\r\nHost:",
             ),
             post("/password/forgot", "", &[("email", &email)]),
             get("/password/reset/Y2FuYXJ5Y2FuYXJ5Y2FuYQ", ""),

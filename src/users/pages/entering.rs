@@ -216,7 +216,7 @@ pub async fn log_in(
 pub struct LogOut {}
 
 pub async fn log_out(
-    _: Viewer,
+    viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
     session: Session,
@@ -225,6 +225,7 @@ pub async fn log_out(
     if let Some(id) = session.id() {
         sessions::db::close(&db, &sessions::key(id)).await?;
     }
+    tracing::info!(user = viewer.id.0, "logged out");
     Ok(forget_all(see_other("/"), &shell.site))
 }
 
