@@ -204,6 +204,14 @@ impl Email {
     pub fn canonical(&self) -> &str {
         &self.canonical
     }
+
+    /// As mail is sent to it: the name before the `@` as written, which only its own server may read,
+    /// and the host as every server knows it.
+    pub fn deliverable(&self) -> String {
+        let local = self.address.rsplit_once('@').map_or("", |(local, _)| local);
+        let host = self.canonical.rsplit_once('@').map_or("", |(_, host)| host);
+        format!("{local}@{host}")
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -237,7 +237,7 @@ async fn what_matters_for_security_is_in_the_log_one_line_each_whatever_is_sent(
         (
             post("/posts", "COOKIE", &[("title", "x")]).replace("same-origin", "cross-site"),
             403,
-            "refused a form from another site",
+            "refused a form: its origin is not BASE_URL",
         ),
         (get("/users/%0A%7B%22level%22%3A%22INFO%22%7D", "COOKIE"), 404, ""),
         (

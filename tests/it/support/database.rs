@@ -35,6 +35,7 @@ impl Database {
                 format!(
                     "grant select, insert, update, delete on all tables in schema {schema} to writer"
                 ),
+                format!("grant usage on all sequences in schema {schema} to writer"),
             ] {
                 self.pool.execute(sql.as_str()).await.unwrap();
             }
