@@ -51,6 +51,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub site: Arc<Site>,
     pub api: Api,
+    /// Whether somebody has said what the site's address is; else it is taken to be this machine's.
+    pub is_base_url_given: bool,
     pub mail: Option<Outgoing>,
     pub rate_limits: bool,
     pub log_filter: String,
@@ -225,7 +227,9 @@ impl Settings {
                 .parse("LISTEN_ADDR", "must be an address and a port, such as 127.0.0.1:8000")?
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000))),
         };
-        let base_url = match source.text("BASE_URL")? {
+        let base_url = source.text("BASE_URL")?;
+        let is_base_url_given = base_url.is_some();
+        let base_url = match base_url {
             Some(url) => url.parse().map_err(|problem: &str| bad("BASE_URL", problem))?,
             None => BaseUrl { origin: local_origin(listen.port()), is_secure: false },
         };
@@ -248,6 +252,7 @@ impl Settings {
             listen,
             site: Arc::new(Site { name, base_url, session_idle_days, trusted_proxies }),
             api: api(&source, is_local)?,
+            is_base_url_given,
             mail: outgoing(source.secret("SMTP_URL")?, source.text("MAIL_FROM")?)?,
             rate_limits: match source.text("RATE_LIMITS")?.as_deref() {
                 None | Some("on") => true,

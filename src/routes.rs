@@ -111,8 +111,9 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(limits::arrive_first))
         .layer(from_fn(limits::short_address))
         .layer(from_fn_with_state(app.clone(), error::as_page))
-        // The quickest level: better ones cost more time than they save on the way.
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        // Two, because their levels mean different things; what one has packed the other leaves alone.
+        .layer(CompressionLayer::new().no_gzip().quality(CompressionLevel::Precise(4)))
+        .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(app.clone(), headers::security))
         .layer(from_fn(request_log::log))
         .with_state(app)

@@ -58,7 +58,12 @@ async fn csv_file(db: &PgPool, file: &Path, strict: bool) -> Result<(), Failure>
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = fs::read(file).map_err(|err| match err.kind() {
-        ErrorKind::NotFound => anyhow!("there is no file {}", file.display()),
+        // In full: a relative one is read from where the program runs, which is not always where
+        // somebody typed it.
+        ErrorKind::NotFound => {
+            let full = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+            anyhow!("there is no file {}", full.display())
+        }
         ErrorKind::IsADirectory => anyhow!("{} is a directory", file.display()),
         _ => anyhow!("cannot read {}: {err}", file.display()),
     })?;

@@ -43,5 +43,10 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(is_fit).with(lines).init();
+    // A line of the log like any other: the library's own hook writes several, in no format.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, cause = panic.payload_as_str().unwrap_or_default(), "panicked");
+    }));
     Ok(())
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, current_schema};
@@ -17,6 +20,9 @@ use crate::{
     users::{self, Passwords},
     web::{limits::Limits, throttle::Throttle},
 };
+
+/// How long the start waits for the database before it serves without.
+const GLANCE: Duration = Duration::from_secs(1);
 
 pub async fn run(settings: Settings) -> Result<(), Failure> {
     let stop = CancellationToken::new();
@@ -69,19 +75,36 @@ async fn serve(
         tracing::warn!("RATE_LIMITS is off: nothing keeps anybody from guessing passwords");
     }
     let schema = pool::open_unhurried(options);
-    match current_schema(&schema, may_migrate).await {
-        Ok(()) => schema.close().await,
-        Err(Failure::Configuration(problem)) => return Err(Failure::Configuration(problem)),
+    match timeout(GLANCE, current_schema(&schema, false)).await {
+        Ok(Ok(())) => schema.close().await,
+        Ok(Err(Failure::Configuration(problem))) if !may_migrate => {
+            return Err(Failure::Configuration(problem));
+        }
+        // Where it may, it migrates before it serves; nobody knows how long that takes.
+        Ok(Err(Failure::Configuration(_))) => {
+            current_schema(&schema, true).await?;
+            schema.close().await;
+        }
         // The site starts while its database is away, and is ready once that is back.
-        Err(failure) => {
+        Ok(Err(failure)) => {
             tracing::warn!(%failure, "the database does not answer yet");
+            tokio::spawn(await_schema(schema, may_migrate));
+        }
+        Err(_) => {
+            tracing::warn!("the database does not answer yet");
             tokio::spawn(await_schema(schema, may_migrate));
         }
     }
     tokio::spawn(sweep(db.clone(), settings.site.clone()));
 
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
-    tracing::info!(%address, "serving {}", settings.site.base_url.origin());
+    let origin = settings.site.base_url.origin();
+    tracing::info!(%address, "serving {origin}");
+    if !settings.is_base_url_given && !address.ip().is_loopback() {
+        tracing::warn!(
+            "BASE_URL is unset, so forms work at {origin} only: set it to the address that people open"
+        );
+    }
     if posts::db::is_empty(&db).await.unwrap_or(false) {
         tracing::info!(
             "the site is empty: `bin/run demo` (or `social-post demo`) in another terminal adds sample posts"

@@ -59,6 +59,10 @@ static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
 /// Deeper nesting than anyone reads; beyond it the text of the inner parts stays, flat.
 const MAX_DEPTH: usize = 16;
 
+/// How many bytes of HTML each byte of Markdown may become. A list of short links, which is the
+/// most that people write, comes to seven.
+const MAX_GROWTH: usize = 8;
+
 /// HTML that [`to_html`] made, now or when the post was written: the one kind of text that
 /// templates do not escape.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
@@ -84,41 +88,59 @@ impl std::fmt::Display for Html {
 impl askama::filters::HtmlSafe for Html {}
 
 /// HTML with allowed elements only. Rendering the same text again gives the same.
+///
+/// What a few characters would blow up into a page that nobody can load, such as a table of ten
+/// thousand columns, stands there as it was typed.
 pub fn to_html(markdown: &str) -> Html {
-    let mut unsafe_html = String::with_capacity(markdown.len() * 3 / 2);
-    html::push_html(&mut unsafe_html, shallow(linked(events(markdown))));
-    Html(SANITISER.clean(&unsafe_html).to_string())
+    let most = markdown.len() * MAX_GROWTH + 1024;
+    let html = cleaned(shallow(linked(events(markdown))), most);
+    let as_typed = || {
+        let paragraph = [
+            Event::Start(Tag::Paragraph),
+            Event::Text(markdown.into()),
+            Event::End(TagEnd::Paragraph),
+        ];
+        cleaned(paragraph.into_iter(), usize::MAX).unwrap_or_default()
+    };
+    Html(html.unwrap_or_else(as_typed))
 }
 
-/// The first words as plain text, at most `length` characters, cut between words.
-pub fn excerpt(markdown: &str, length: usize) -> String {
+/// `None` for what would be longer than `most` bytes.
+fn cleaned<'a>(events: impl Iterator<Item = Event<'a>>, most: usize) -> Option<String> {
+    let mut unsafe_html = String::new();
+    html::push_html(&mut unsafe_html, events);
+    if unsafe_html.len() > most {
+        return None;
+    }
+    Some(SANITISER.clean(&unsafe_html).to_string()).filter(|html| html.len() <= most)
+}
+
+/// The words alone, as a reader sees them, with one space between them.
+pub fn plain(markdown: &str) -> String {
     let mut text = String::new();
-    // Four characters of Markdown for one of text is plenty, and bounds the work.
-    let start: String = markdown.chars().take(length * 4).collect();
-    for event in events(&start) {
+    for event in events(markdown) {
         match event {
             Event::Text(part) | Event::Code(part) => text.push_str(&part),
             Event::SoftBreak | Event::HardBreak => text.push(' '),
             Event::End(end) if !is_inline(end) => text.push(' '),
             _ => {}
         }
-        if text.len() > length * 4 {
-            break;
-        }
     }
-    let mut words = String::new();
-    for word in text.split_whitespace() {
-        if words.chars().count() + word.chars().count() >= length {
-            let cut: String =
-                if words.is_empty() { word.chars().take(length).collect() } else { words };
-            return format!("{cut}…");
-        }
-        if !words.is_empty() {
-            words.push(' ');
-        }
-        words.push_str(word);
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The first words as plain text, at most `length` characters, cut between words.
+pub fn excerpt(markdown: &str, length: usize) -> String {
+    // Four characters of Markdown for one of text is plenty, and bounds the work.
+    let whole = plain(&markdown.chars().take(length * 4).collect::<String>());
+    if whole.chars().count() <= length {
+        return whole;
     }
-    words
+    // One character is for the sign that there is more.
+    let start: String = whole.chars().take(length.saturating_sub(1)).collect();
+    let ends_a_word = whole[start.len()..].starts_with(' ');
+    let cut = if ends_a_word { start.len() } else { start.rfind(' ').unwrap_or(start.len()) };
+    format!("{}…", &start[..cut])
 }
 
 fn events(markdown: &str) -> impl Iterator<Item = Event<'_>> {
@@ -287,26 +309,165 @@ mod tests {
             "One Two three four, five."
         );
         assert_eq!(excerpt("One two three", 8), "One two…");
-        assert_eq!(excerpt(&"x".repeat(50), 8), "xxxxxxxx…");
+        assert_eq!(excerpt("One two three", 7), "One…");
+        assert_eq!(excerpt("One two", 7), "One two");
+        assert_eq!(excerpt(&"x".repeat(50), 8), "xxxxxxx…");
         assert_eq!(excerpt("", 8), "");
     }
 
     #[test]
-    fn deep_nesting_stays_small() {
-        for text in
-            ["> ".repeat(5000), "[".repeat(30_000), "* a ".repeat(10_000), "- ".repeat(10_000)]
-        {
+    fn a_flood_stays_small() {
+        let columns = |count: usize, rows: usize| {
+            format!("{}\n{}\n{}", "|a".repeat(count), "|-".repeat(count), "|x\n".repeat(rows))
+        };
+        for text in [
+            "> ".repeat(5000),
+            "[".repeat(30_000),
+            "<".repeat(30_000),
+            "&".repeat(30_000),
+            "<a@b.c>".repeat(5000),
+            "[a](b)".repeat(6500),
+            format!("[a]: https://a.test\n\n{}", "[a]".repeat(13_000)),
+            columns(10_000, 1),
+            columns(4000, 8000),
+            columns(60, 13_000),
+        ] {
             let html = to_html(&text).0;
-            assert!(html.len() <= text.len() * 8, "{} bytes became {}", text.len(), html.len());
+            let most = text.len() * MAX_GROWTH + 1024;
+            let what: String = text.chars().take(30).collect();
+            assert!(html.len() <= most, "{what}: {} bytes became {}", text.len(), html.len());
+            assert!(is_allowed(&html), "{what}");
+            assert!(excerpt(&text, 200).chars().count() <= 200, "{what}");
         }
+    }
+
+    #[test]
+    fn what_people_write_close_together_is_no_flood() {
+        let table = format!("|a|b|c|\n|-|-|-|\n{}", "|1|2|3|\n".repeat(500));
+        assert_eq!(to_html(&table).0.matches("<td>").count(), 1500);
+        let links = "- http://a.co\n".repeat(500);
+        assert_eq!(to_html(&links).0.matches("<a href").count(), 500);
+    }
+
+    /// Pieces that mean something to a Markdown parser, a browser or a sanitiser.
+    fn fragments() -> impl Strategy<Value = String> {
+        let fragment = prop::sample::select(vec![
+            "<script>",
+            "</script>",
+            "<svg",
+            "<math>",
+            "<mtext>",
+            "<mglyph>",
+            "<style>",
+            "</style>",
+            "<img src=x onerror=alert(1)>",
+            "<a href=\"javascript:alert(1)\">",
+            "</a>",
+            "<table>",
+            "<td>",
+            "<select>",
+            "<template>",
+            "<noscript>",
+            "<xmp>",
+            "<plaintext>",
+            "<textarea>",
+            "<title>",
+            "<iframe srcdoc=\"",
+            "<form id=x name=body>",
+            "<!--",
+            "-->",
+            "<![CDATA[",
+            "]]>",
+            "<?",
+            "?>",
+            "<p id=a class=b style=c hx-get=/x data-hx-on:load=y>",
+            "&lt;",
+            "&#60;",
+            "&#0;",
+            "&NewLine;",
+            "[",
+            "]",
+            "(",
+            ")",
+            "](",
+            "[a]",
+            "[a]: ",
+            "javascript:",
+            "data:",
+            "https://a.test/",
+            "http://",
+            "mailto:",
+            "//",
+            "\"",
+            "'",
+            "`",
+            "``",
+            "```",
+            "~~~",
+            "~~",
+            "*",
+            "**",
+            "_",
+            "__",
+            "# ",
+            "### ",
+            "> ",
+            "- ",
+            "1. ",
+            "7. ",
+            "999999999) ",
+            "    ",
+            "\t",
+            "|",
+            "|-|\n",
+            "|:-:|",
+            "---",
+            "***",
+            "===",
+            "\n",
+            "\n\n",
+            "\\",
+            "\\\n",
+            "  \n",
+            "!",
+            "a",
+            "é",
+            "\u{202E}",
+            "\u{0}",
+            "\u{FEFF}",
+            "{=html}",
+            "```js onload=x\n",
+            "<a@b.test>",
+            "<https://b.test/'\">",
+        ]);
+        prop::collection::vec(fragment, 0..40).prop_map(|pieces| pieces.concat())
     }
 
     proptest! {
         #[test]
-        fn any_text_gives_allowed_elements_and_cleaning_again_changes_nothing(text in "[<>a-z/=\"'&;:#*_`~\\[\\]()!| \\n0-9-]{0,80}") {
+        fn any_text_gives_allowed_elements_and_cleaning_again_changes_nothing(
+            text in prop_oneof![
+                "[<>a-z/=\"'&;:#*_`~\\[\\]()!| \\n0-9-]{0,80}",
+                any::<String>(),
+                fragments(),
+                fragments(),
+            ]
+        ) {
             let html = to_html(&text).0;
             prop_assert!(is_allowed(&html), "{}", html);
-            prop_assert_eq!(SANITISER.clean(&html).to_string(), html);
+            // The sanitiser reads as a browser reads: it finds nothing that was hidden.
+            prop_assert_eq!(SANITISER.clean(&html).to_string(), &html[..]);
+            prop_assert_eq!(to_html(&text).0, &html[..]);
+            prop_assert!(html.len() <= text.len() * MAX_GROWTH + 1024);
+        }
+
+        #[test]
+        fn an_excerpt_is_one_line_and_never_longer_than_asked(
+            text in prop_oneof![any::<String>(), fragments()], length in 1..60usize
+        ) {
+            let excerpt = excerpt(&text, length);
+            prop_assert!(excerpt.chars().count() <= length, "{}", excerpt);
+            prop_assert!(excerpt.split(' ').all(|word| !word.contains(char::is_whitespace)));
         }
     }
 

@@ -200,8 +200,8 @@ pub enum BadTitle {
     Text(#[from] BadText),
 }
 
-/// An absolute http(s) address of up to 2,000 characters, in the one form the URL standard gives
-/// it, without a password in it.
+/// An absolute http(s) address without a password in it, in the one form the URL standard gives it,
+/// where what is not ASCII takes several characters (`%C3%A9`); up to 2,000 of them.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Link(String);
@@ -215,9 +215,6 @@ impl Link {
         if text.is_empty() {
             return Ok(None);
         }
-        if text.chars().count() > Link::MAX {
-            return Err(BadLink::TooLong);
-        }
         // The standard mends `http:/a` and `https:a`; who typed that most likely meant another.
         let has_slashes = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
         let url = Url::parse(&text).map_err(|_| BadLink::NotWeb)?;
@@ -226,6 +223,10 @@ impl Link {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadLink::Credentials);
+        }
+        // As it is kept, and as a form shows it to be edited, it has to fit as well.
+        if url.as_str().len() > Link::MAX {
+            return Err(BadLink::TooLong);
         }
         Ok(Some(Link(url.into())))
     }
@@ -239,7 +240,7 @@ impl Link {
     pub fn host(&self) -> &str {
         let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        host.strip_prefix("www.").unwrap_or(host)
+        host.strip_prefix("www.").filter(|rest| rest.contains('.')).unwrap_or(host)
     }
 }
 
@@ -285,6 +286,8 @@ pub enum BadBody {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -321,6 +324,8 @@ mod tests {
         assert_eq!(link.host(), "example.test");
         assert_eq!(Link::parse("https://аpple.com").unwrap().unwrap().host(), "xn--pple-43d.com");
         assert_eq!(Link::parse("http://a.test:8080?x").unwrap().unwrap().host(), "a.test:8080");
+        assert_eq!(Link::parse("http://www.").unwrap().unwrap().host(), "www.");
+        assert_eq!(Link::parse("http://www.com").unwrap().unwrap().host(), "www.com");
     }
 
     #[test]
@@ -328,5 +333,30 @@ mod tests {
         let of = |length: usize| format!("https://a.test/{}", "x".repeat(length - 15));
         assert!(Link::parse(&of(Link::MAX)).is_ok());
         assert_eq!(Link::parse(&of(Link::MAX + 1)), Err(BadLink::TooLong));
+    }
+
+    proptest! {
+        /// What is shown in a form to be edited can be sent back as it is.
+        #[test]
+        fn what_was_kept_once_is_kept_again(
+            text in prop_oneof![any::<String>(), "[ \\r\\n\ta-e\u{301}\u{344}\u{FB2C}🦀]{0,170}"],
+            rest in "[ -~\u{80}-\u{10FFFF}]{0,60}|[a-zà-é]{900,2000}",
+            host in "(a|é|xn--e1afmkfd|www\\.|[a-z]\\.|\\[::1\\]|127\\.1|0x7f){1,4}",
+        ) {
+            if let Ok(title) = Title::parse(&text) {
+                prop_assert_eq!(Title::parse(title.as_str()), Ok(title.clone()));
+                prop_assert!((1..=Title::MAX).contains(&title.as_str().chars().count()));
+            }
+            if let Ok(body) = Body::parse(&text) {
+                prop_assert_eq!(Body::parse(body.as_str()), Ok(body));
+            }
+            for link in [text, format!("http://{host}/{rest}"), format!("https://{host}?{rest}")] {
+                if let Ok(Some(link)) = Link::parse(&link) {
+                    prop_assert_eq!(Link::parse(link.as_str()), Ok(Some(link.clone())));
+                    prop_assert!(link.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+                    prop_assert!(!link.host().is_empty());
+                }
+            }
+        }
     }
 }

@@ -164,10 +164,9 @@ impl PostForm {
 }
 
 #[derive(Template)]
-#[template(path = "posts/_previewed.html")]
+#[template(path = "posts/_preview.html")]
 struct Previewed {
     preview: Preview,
-    problems: Problems,
 }
 
 pub async fn new(_: Viewer, shell: Shell) -> Page<impl Template> {
@@ -235,7 +234,8 @@ pub async fn save(
 }
 
 /// The form again with the text rendered under it; with htmx the rendered text alone. Fields that
-/// do not hold yet are no obstacle to a look, so they are told, not refused.
+/// do not hold yet are no obstacle to a look, so they are told, not refused: our script then asks for
+/// the whole form.
 pub async fn preview(
     viewer: Viewer,
     shell: Shell,
@@ -263,7 +263,7 @@ pub async fn preview(
     let status =
         if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     if wants_fragment(&headers) {
-        return Ok(with_status(status, Previewed { preview, problems }));
+        return Ok(with_status(status, Previewed { preview }));
     }
     let preview = Some(preview);
     let target = target(&uri).unwrap_or(Target::New);

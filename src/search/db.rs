@@ -2,15 +2,20 @@
 
 use sqlx::PgPool;
 
-use super::{BOUND, Found, Hit, Marks, Sort, Words, pieces};
+use super::{BOUND, Found, Hit, Marks, Sort, Words, pieces, snippet};
 use crate::{
     posts::{
         Link, Listed, PostId, Score,
         db::PER_PAGE,
+        markdown,
         ranking::{After, Hot},
     },
     users::{UserId, Username},
 };
+
+/// How many characters of a text are looked at for the part to show. To mark thirty texts of this
+/// length takes Postgres 40 ms; most are much shorter.
+const LOOKED_AT: i32 = 8000;
 
 /// Posts that have all the words, in the order asked for, from `after` on; one more than a page,
 /// where there is one. Where nothing has them, the titles that look most alike.
@@ -19,6 +24,10 @@ use crate::{
 /// them. A word that is nowhere costs one look into the index: the search table has no index by
 /// date that a planner could walk instead. A query that only leaves words out would be all posts, and
 /// finds none.
+///
+/// How alike a title must look is a setting of the pool's connections. (The condition on it that is
+/// always true is there for its price: it keeps the planner, who thinks little of comparing, from
+/// comparing every title, which takes twenty times as long as the index.)
 pub async fn find(
     db: &PgPool,
     viewer: Option<UserId>,
@@ -49,7 +58,7 @@ pub async fn find(
             where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $6)
             union all
             (select id, word_similarity($1, title)::float8, true from posts
-            where $1 <% title and $3 = 'infinity' and not exists (select from hits)
+            where $1 <% title and to_tsvector('simple', title) is not null and $3 = 'infinity' and not exists (select from hits)
             order by $1 <<-> title, id desc limit 10)
         )
         select r.post_id as "id: PostId", u.username as "author: Username", p.title,
@@ -60,8 +69,7 @@ pub async fn find(
             (select count(*) from hits) as "total!",
             ts_headline('english', p.title, asked.query,
                 E'StartSel=\x02, StopSel=\x03, HighlightAll=true') as "marked_title!",
-            case when p.body = '' then '' else ts_headline('english', left(p.body, 4000), asked.query,
-                E'StartSel=\x02, StopSel=\x03, MaxWords=32, MinWords=16') end as "marked_text!"
+            left(p.body, $8) as "start!"
         from page
         join post_ranks r on r.post_id = page.post_id
         join posts p on p.id = page.post_id
@@ -75,14 +83,23 @@ pub async fn find(
         BOUND,
         PER_PAGE + 1,
         viewer as Option<UserId>,
+        LOOKED_AT,
     )
     .fetch_all(db)
     .await?;
+    let starts = rows.iter().map(|row| plain_start(&row.start)).collect();
+    let texts = marked(db, words, starts).await?;
 
     let total = rows.first().map_or(0, |row| row.total);
     let is_similar = rows.first().is_some_and(|row| row.is_similar);
-    let hits = rows.into_iter().map(|row| Hit {
-        marks: Marks { title: pieces(&row.marked_title), text: pieces(&row.marked_text) },
+    let hits = rows.into_iter().zip(&texts).map(|(row, text)| Hit {
+        marks: Marks {
+            title: pieces(&row.marked_title),
+            text: match snippet(text) {
+                nothing if nothing.is_empty() => pieces(&row.excerpt),
+                snippet => snippet,
+            },
+        },
         rank: row.rank,
         post: Listed {
             id: row.id,
@@ -98,4 +115,34 @@ pub async fn find(
         },
     });
     Ok(Found { hits: hits.collect(), total, is_similar })
+}
+
+/// What a reader sees of a text that begins so.
+fn plain_start(markdown: &str) -> String {
+    let mut text = markdown::plain(markdown);
+    if markdown.chars().count() >= LOOKED_AT.unsigned_abs() as usize {
+        // Its last word may be a part of another.
+        text.truncate(text.rfind(' ').unwrap_or(text.len()));
+        text.push('…');
+    }
+    text
+}
+
+/// The texts with the words marked in them, whole and in the same order. Postgres marks, because only
+/// it knows which forms of a word it takes for the same.
+async fn marked(db: &PgPool, words: &Words, texts: Vec<String>) -> sqlx::Result<Vec<String>> {
+    if texts.iter().all(String::is_empty) {
+        return Ok(texts);
+    }
+    sqlx::query_scalar!(
+        r#"
+        select ts_headline('english', text, query, E'StartSel=\x02, StopSel=\x03, HighlightAll=true') as "marked!"
+        from search_query($1) as query, unnest($2::text[]) with ordinality as given (text, place)
+        order by place
+        "#,
+        words.as_str(),
+        &texts,
+    )
+    .fetch_all(db)
+    .await
 }

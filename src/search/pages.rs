@@ -73,25 +73,27 @@ struct Summary {
 }
 
 impl Summary {
-    fn summary(&self, words: &str, sort: Sort, is_continued: bool) -> String {
-        if is_continued {
-            return format!("More results for “{words}”");
+    /// What stands before the words.
+    fn count(&self, is_continued: bool) -> String {
+        match self.total {
+            _ if is_continued => "More results".to_owned(),
+            1 => "1 result".to_owned(),
+            total if total <= BOUND => format!("{total} results"),
+            _ => format!("More than {BOUND} results"),
         }
-        match (self.total, sort) {
-            (1, _) => format!("1 result for “{words}”"),
-            (total, _) if total <= BOUND => format!("{total} results for “{words}”"),
-            (_, Sort::New) => format!("More than {BOUND} results for “{words}”"),
-            (_, Sort::Relevance) => {
-                format!(
-                    "More than {BOUND} results for “{words}”, the best of the newest {BOUND} first"
-                )
-            }
-            (_, Sort::Top) => {
-                format!(
-                    "More than {BOUND} results for “{words}”, the most liked of the newest {BOUND} first"
-                )
-            }
+    }
+
+    /// What stands behind them.
+    fn order(&self, sort: Sort, is_continued: bool) -> String {
+        let best = match sort {
+            Sort::Relevance => "best",
+            Sort::Top => "most liked",
+            Sort::New => return String::new(),
+        };
+        if is_continued || self.total <= BOUND {
+            return String::new();
         }
+        format!(", the {best} of the newest {BOUND} first")
     }
 }
 

@@ -272,10 +272,11 @@ async fn try_delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<()
             select id from users where id = $1 and (role <> 'admin'
                 or exists (select from users where role = 'admin' and suspended_at is null and id <> $1))
         ), unvoted as (
-            -- In one order, as every other deletion takes them.
-            select r.post_id from post_ranks r join votes v on v.post_id = r.post_id
+            -- In one order, as every other deletion takes them. The votes too: one that is just being
+            -- taken back is waited for, and not taken off twice.
+            select r.post_id from votes v join post_ranks r on r.post_id = v.post_id
             join leaver on leaver.id = v.user_id
-            order by r.post_id for update of r
+            order by r.post_id for update of v, r
         ), ranks as (
             update post_ranks r set score = r.score - 1, hot = hot_rank(r.score - 1, r.created_at)
             from unvoted where r.post_id = unvoted.post_id

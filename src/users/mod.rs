@@ -180,6 +180,10 @@ impl Email {
         if local.len() > 64 || address.len() > 254 {
             return Err(BadEmail::TooLong);
         }
+        // The URL standard would decode it, and mail would go elsewhere than its canonical form says.
+        if domain.contains('%') {
+            return Err(BadEmail::Form);
+        }
         let Ok(url::Host::Domain(host)) = url::Host::parse(domain) else {
             return Err(BadEmail::Form);
         };
@@ -188,6 +192,10 @@ impl Email {
         }
         // Lower case may take a text out of NFC, so it is brought back.
         let local: String = local.chars().flat_map(char::to_lowercase).nfc().collect();
+        // A few letters become longer, or two characters: the canonical form is an address as well.
+        if local.len() > 64 || has_odd(&local) {
+            return Err(BadEmail::Form);
+        }
         Ok(Email { canonical: format!("{local}@{host}"), address })
     }
 
@@ -197,6 +205,14 @@ impl Email {
 
     pub fn canonical(&self) -> &str {
         &self.canonical
+    }
+
+    /// As mail is sent to it: the name before the `@` as written, which only its own server may read,
+    /// and the host as every server knows it.
+    pub fn deliverable(&self) -> String {
+        let local = self.address.rsplit_once('@').map_or("", |(local, _)| local);
+        let host = self.canonical.rsplit_once('@').map_or("", |(_, host)| host);
+        format!("{local}@{host}")
     }
 }
 
@@ -270,6 +286,7 @@ mod tests {
         assert_eq!(canonical("e\u{301}@x.org"), canonical("é@x.org"));
         assert_eq!(canonical("a@bücher.example"), "a@xn--bcher-kva.example");
         assert_ne!(canonical("mıke@x.org"), "mike@x.org");
+        assert_ne!(canonical("ﬁle@x.org"), "file@x.org");
         for bad in [
             "",
             "a",
@@ -282,6 +299,9 @@ mod tests {
             "a\0@c.d",
             "a@c..d",
             "a@[1.2.3.4]",
+            "a@ex%61mple.org",
+            "İ@x.org",
+            &format!("{}@x.org", "Ⱥ".repeat(32)),
         ] {
             assert!(Email::parse(bad).is_err(), "{bad:?}");
         }
@@ -289,10 +309,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_canonical_form_is_its_own(text in "\\PC{1,12}@[a-zéß]{1,8}\\.[a-z]{2,3}") {
-            if let Ok(email) = Email::parse(&text) {
-                let again = Email::parse(email.canonical()).unwrap();
-                prop_assert_eq!(again.canonical(), email.canonical());
+        fn the_canonical_form_is_its_own(
+            local in prop_oneof!["\\PC{1,12}", "[\\p{Lu}\\p{Ll}\\p{M}._+-]{1,30}"],
+            domain in "[a-zA-Zéßſ%0-9ｅ-]{1,8}\\.[a-zA-Z]{2,3}",
+            name in "[ A-Za-z0-9_-]{0,32}",
+        ) {
+            if let Ok(email) = Email::parse(&format!(" {local}@{domain} ")) {
+                let again = Email::parse(email.as_written());
+                prop_assert_eq!(again.as_ref(), Ok(&email));
+                let again = Email::parse(email.canonical());
+                prop_assert_eq!(again.as_ref().map(Email::canonical), Ok(email.canonical()));
+                prop_assert!(!email.as_written().contains(char::is_control));
+            }
+            if let Ok(username) = Username::parse(&name) {
+                prop_assert_eq!(Username::parse(username.as_str()), Ok(username.clone()));
+                prop_assert_eq!(Username::parse(&username.key()).map(|name| name.key()), Ok(username.key()));
             }
         }
     }

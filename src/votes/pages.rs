@@ -22,7 +22,7 @@ use crate::{
     users::Viewer,
     web::{
         Error, Page, Result, Shell,
-        error::{describe, is_bare_failure, with_html},
+        error::{Anchor, describe, is_bare_failure, with_html},
         extract::{Form, Path},
         htmx::wants_fragment,
         page::{came_from, see_other},
@@ -79,13 +79,17 @@ struct Failed {
     message: Cow<'static, str>,
 }
 
-/// With htmx, a vote that could not be saved says so beside its button, which stays as it was.
+/// With htmx, a vote that could not be saved says so beside its button, which stays as it was. Who must
+/// log in first comes back to the post.
 pub async fn say_failed(request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let id = request.uri().path().split('/').nth(2).map(str::to_owned).unwrap_or_default();
     let mut response = next.run(request).await;
-    let is_for_log_in = response.status() == StatusCode::UNAUTHORIZED;
-    if !is_fragment || is_for_log_in || !is_bare_failure(&response) {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.extensions_mut().insert(Anchor(format!("#post-{id}")));
+        return response;
+    }
+    if !is_fragment || !is_bare_failure(&response) {
         return response;
     }
     let Ok(target) = HeaderValue::from_str(&format!("#vote-{id}")) else { return response };

@@ -62,3 +62,62 @@ pub fn build(site: &Site, name: &str, value: &str, max_age: i64) -> String {
     let name = site.cookie_name(name);
     format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(lines: &[Vec<u8>]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines.iter().filter_map(|line| HeaderValue::from_bytes(line).ok()) {
+            headers.append(header::COOKIE, line);
+        }
+        headers
+    }
+
+    /// As a browser sends them, with what a stranger may have planted among them.
+    fn pairs() -> impl Strategy<Value = Vec<String>> {
+        let name = prop::sample::select(vec![
+            "sid",
+            "%73id",
+            "Sid",
+            "sid ",
+            "  sid",
+            "\tsid",
+            "\u{a0}sid",
+            "\u{2003}sid",
+            "si",
+            "sidd",
+            "",
+            "=sid",
+            "__Host-sid",
+            "a",
+        ]);
+        let pair = (name, "[ -~&&[^;]]{0,8}").prop_map(|(name, value)| format!("{name}={value}"));
+        prop::collection::vec(pair, 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn a_cookie_is_the_one_with_exactly_its_name_or_none(pairs in pairs(), at in 0..7usize) {
+            let own: Vec<_> = pairs.iter().filter_map(|pair| pair.strip_prefix("sid=")).collect();
+            let expected = if let [only] = own[..] { Some(only) } else { None };
+            // On one line or on two, it is the same.
+            let (first, second) = pairs.split_at(at.min(pairs.len()));
+            let lines = [first, second].map(|pairs| pairs.join("; ").into_bytes());
+            for headers in [headers(&lines), headers(&[pairs.join(";").into_bytes()])] {
+                prop_assert_eq!(read(&headers, "sid"), expected);
+            }
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader(lines: Vec<Vec<u8>>) {
+            let headers = headers(&lines);
+            if let Some(value) = read(&headers, "sid") {
+                prop_assert!(!value.contains(';'));
+            }
+        }
+    }
+}

@@ -28,17 +28,16 @@ pub async fn same_origin_only(
     if changes_nothing || is_own(request.headers(), &site) {
         return next.run(request).await;
     }
+    let base_url = site.base_url.origin();
+    // Not the path, which may hold a secret; the line that says "answered" has the route.
     tracing::warn!(
-        path = request.uri().path(),
+        base_url,
         origin = ?request.headers().get(header::ORIGIN),
+        host = ?request.headers().get(header::HOST),
         sec_fetch_site = ?request.headers().get(SEC_FETCH_SITE),
-        "refused a form from another site"
+        "refused a form: its origin is not BASE_URL"
     );
-    let message = format!(
-        "This form did not come from a page of {0}. Open {0} and try again there.",
-        site.base_url.origin()
-    );
-    Error::Forbidden(message.into()).into_response()
+    Error::CrossSite { ours: base_url.to_owned() }.into_response()
 }
 
 fn is_own(headers: &HeaderMap, site: &Site) -> bool {

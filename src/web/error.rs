@@ -40,6 +40,11 @@ pub enum Error {
     WrongPassword,
     #[error("{0}")]
     Forbidden(Cow<'static, str>),
+    /// Another site may have sent this, or the visitor is on an address that is not `BASE_URL`.
+    #[error(
+        "The address of this site is {ours}, and this form came from another. Open {ours} and try again there."
+    )]
+    CrossSite { ours: String },
     #[error("There is nothing at this address.")]
     NotFound,
     #[error("That is more than this page takes.")]
@@ -95,7 +100,7 @@ impl Error {
         match self {
             Error::BadRequest(_) => StatusCode::BAD_REQUEST,
             Error::LogInFirst | Error::BadToken | Error::WrongPassword => StatusCode::UNAUTHORIZED,
-            Error::Forbidden(_) => StatusCode::FORBIDDEN,
+            Error::Forbidden(_) | Error::CrossSite { .. } => StatusCode::FORBIDDEN,
             Error::NotFound => StatusCode::NOT_FOUND,
             Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Error::UnsupportedType | Error::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -173,6 +178,10 @@ fn in_words(wait: Duration) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
+/// Carried by a response: where on the page the visitor was, for the way back.
+#[derive(Clone)]
+pub struct Anchor(pub String);
+
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage<'a> {
@@ -207,7 +216,7 @@ pub async fn by_face(site: State<Arc<Site>>, request: Request, next: Next) -> Re
 async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
+    let mut came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
     let mut shell = Shell::bare(&site, request.uri());
     let reference = request.extensions().get::<RequestId>().cloned();
 
@@ -216,6 +225,9 @@ async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) ->
         return response;
     }
     shell.viewer = response.extensions().get::<Viewer>().cloned();
+    if let Some(Anchor(anchor)) = response.extensions().get() {
+        came_from.push_str(anchor);
+    }
     let status = response.status();
     let message = describe(&response);
     if is_fragment {
@@ -237,7 +249,7 @@ async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) ->
     }
     let page = ErrorPage {
         shell,
-        heading: heading(status),
+        heading: heading(&response),
         message: &message,
         reference: (status == StatusCode::INTERNAL_SERVER_ERROR)
             .then(|| reference.map(|id| id.to_string()))
@@ -289,8 +301,12 @@ pub fn describe(response: &Response) -> Cow<'static, str> {
     }
 }
 
-fn heading(status: StatusCode) -> &'static str {
-    match status {
+fn heading(response: &Response) -> &'static str {
+    let error = response.extensions().get::<Arc<Error>>();
+    if error.is_some_and(|error| matches!(**error, Error::CrossSite { .. })) {
+        return "Not from this address.";
+    }
+    match response.status() {
         StatusCode::BAD_REQUEST => "This request makes no sense.",
         StatusCode::REQUEST_TIMEOUT => "That took too long.",
         StatusCode::NOT_FOUND | StatusCode::URI_TOO_LONG => "This page is not here.",

@@ -52,19 +52,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
     }
 }
 
-/// The parameters behind the `?`. Unknown ones are ignored: other sites add theirs to links.
+/// The parameters behind the `?`. Unknown ones are ignored: other sites add theirs to links. An empty
+/// one is as good as none.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query<T>, Error> {
-        let fields = pairs(parts.uri.query().unwrap_or_default().as_bytes())?;
+        let mut fields = pairs(parts.uri.query().unwrap_or_default().as_bytes())?;
         if fields.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
             return Err(Error::Invalid(
                 "The address has a character that cannot be stored.".into(),
             ));
         }
+        fields.retain(|(_, value)| !value.is_empty());
         read(fields).map(Query).map_err(|Silent| {
             Error::BadRequest("The address has a value that makes no sense.".into())
         })
@@ -187,5 +189,47 @@ impl std::error::Error for Silent {}
 impl serde::de::Error for Silent {
     fn custom<T: std::fmt::Display>(_: T) -> Silent {
         Silent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_form_arrives_as_it_was_typed_however_its_letters_are_written(
+            typed in prop::collection::btree_map("\\PC{0,8}", any::<String>(), 0..8),
+            is_lower: bool,
+        ) {
+            let encode = |text: &str| {
+                let text = utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+                if is_lower { text.replace("%20", "+").replace("%C3", "%c3") } else { text }
+            };
+            let form: Vec<_> =
+                typed.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+            let read = pairs(form.join("&").as_bytes()).unwrap();
+            prop_assert_eq!(read, typed.into_iter().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader_or_become_other_text(bytes: Vec<u8>) {
+            let names_and_values = bytes.split(|byte| matches!(byte, b'&' | b'='));
+            let is_utf8 = names_and_values.into_iter().all(|part| {
+                std::str::from_utf8(&percent_decode(part).collect::<Vec<_>>()).is_ok()
+            });
+            match pairs(&bytes) {
+                Ok(pairs) => {
+                    let names: HashSet<_> = pairs.iter().map(|(name, _)| name).collect();
+                    prop_assert_eq!(names.len(), pairs.len(), "a name came twice");
+                    prop_assert!(is_utf8 || bytes.contains(&b'='), "{:?} became text", pairs);
+                }
+                Err(Error::BadRequest(_)) => {}
+                Err(other) => prop_assert!(false, "{other:?}"),
+            }
+        }
     }
 }

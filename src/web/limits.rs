@@ -12,6 +12,7 @@ use axum::{
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use super::Error;
 
@@ -67,11 +68,13 @@ pub async fn run_to_the_end(
     let Ok(place) = limits.places.clone().try_acquire_owned() else {
         return Error::Busy.into_response();
     };
-    let task = limits.running.spawn(async move {
+    let work = async move {
         let response = next.run(request).await;
         drop(place);
         response
-    });
+    };
+    // What it logs stands under the request's id, though it is a task of its own.
+    let task = limits.running.spawn(work.in_current_span());
     match timeout(WORK, task).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => Error::internal(panic).into_response(),

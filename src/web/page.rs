@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     extract::{FromRef, FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Uri, header, request::Parts},
     middleware::Next,
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -23,6 +23,8 @@ pub struct Page<T>(pub T);
 impl<T: Template> IntoResponse for Page<T> {
     fn into_response(self) -> Response {
         match self.0.render() {
+            // A form gives back what was typed; U+0000 stands in no HTML (WHATWG, 13.2.3.5).
+            Ok(html) if html.contains('\0') => Html(html.replace('\0', "\u{FFFD}")).into_response(),
             Ok(html) => Html(html).into_response(),
             Err(err) => Error::internal(err).into_response(),
         }
@@ -99,11 +101,20 @@ pub fn see_other(path: &str) -> Response {
 
 /// `/login` with the way back, where the log-in would lead there.
 pub fn login_url(next: &str) -> String {
+    leading_on("/login", next)
+}
+
+/// The same for `/signup`.
+pub fn signup_url(next: &str) -> String {
+    leading_on("/signup", next)
+}
+
+fn leading_on(door: &str, next: &str) -> String {
     const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
     match next {
-        "/" | "/login" | "/signup" => "/login".to_owned(),
-        next if LocalPath::parse(next).is_none() => "/login".to_owned(),
-        next => format!("/login?next={}", utf8_percent_encode(next, UNSAFE)),
+        "/" | "/login" | "/signup" => door.to_owned(),
+        next if LocalPath::parse(next).is_none() => door.to_owned(),
+        next => format!("{door}?next={}", utf8_percent_encode(next, UNSAFE)),
     }
 }
 
@@ -122,12 +133,11 @@ pub fn came_from(headers: &HeaderMap, site: &Site) -> Option<String> {
     LocalPath::parse(path).map(|path| path.as_str().to_owned())
 }
 
-/// One address for each page: `/new/` leads to `/new`.
+/// One address for each page: `/new/` leads to `/new`, a form to the same with all that is in it.
 pub async fn without_trailing_slash(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let shorter = path.trim_end_matches('/');
-    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !only_reads || shorter.len() == path.len() || shorter.is_empty() {
+    if shorter.len() == path.len() || shorter.is_empty() {
         return next.run(request).await;
     }
     let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));

@@ -12,7 +12,13 @@
   // No answer, or one from something in front of the site, which must not land in the page.
   addEventListener("htmx:error", () => complain("The site did not answer. Check your connection and try again."));
   addEventListener("htmx:before:response", (event) => {
-    const { response, hx } = event.detail.ctx;
+    const { response, hx, sourceElement } = event.detail.ctx;
+    // A field does not hold or the session has ended: the whole page says so and gives all of it back.
+    if ([401, 422].includes(response.status) && sourceElement.matches(".writing [formaction]")) {
+      event.preventDefault();
+      sourceElement.form.requestSubmit(sourceElement);
+      return;
+    }
     if (response.status < 400 || response.status == 422 || hx.retarget) return;
     event.preventDefault();
     complain("The site cannot answer just now. Try again in a moment.");
@@ -25,7 +31,6 @@
   addEventListener("htmx:after:settle", (event) => {
     const { task, newContent } = event.detail;
     if (task.type == "partial") newContent.find((node) => node.querySelector)?.querySelector("a")?.focus();
-    if (task.target.id == "preview") task.target.scrollIntoView({ block: "nearest" });
     reach();
   });
 
@@ -70,8 +75,9 @@
     const { title } = form.elements;
     const left = document.getElementById("title-left");
     const count = () => {
-      const rest = title.maxLength - title.value.length;
-      left.textContent = rest > 20 ? "" : `${rest} left`;
+      // In characters, as the site counts; `length` would count an emoji twice.
+      const rest = title.dataset.most - [...title.value.trim().normalize()].length;
+      left.textContent = rest > 20 ? "" : rest < 0 ? `${-rest} too many` : `${rest} left`;
     };
     title.addEventListener("input", count);
     count();

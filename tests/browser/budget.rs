@@ -10,6 +10,7 @@ const COUNT: &str = "
     const [page] = performance.getEntriesByType('navigation');
     const loaded = [page, ...performance.getEntriesByType('resource')];
     return {
+        html: page.encodedBodySize,
         bytes: loaded.reduce((sum, { transferSize }) => sum + transferSize, 0),
         parts: loaded.map(({ name, encodedBodySize }) => `${new URL(name).pathname} ${encodedBodySize}`),
         origins: [...new Set(loaded.map(({ name }) => new URL(name).origin))],
@@ -31,6 +32,7 @@ const TWO_FRAMES: &str = "return new Promise((done) => requestAnimationFrame(() 
 
 #[derive(Deserialize)]
 struct Cost {
+    html: u64,
     bytes: u64,
     parts: Vec<String>,
     origins: Vec<String>,
@@ -40,7 +42,7 @@ struct Cost {
 
 impl std::fmt::Display for Cost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Cost { bytes, parts, origins, nodes, shift } = self;
+        let Cost { html: _, bytes, parts, origins, nodes, shift } = self;
         write!(f, "{bytes} bytes ({parts:?}) from {origins:?}, {nodes} nodes, shifted by {shift}")
     }
 }
@@ -66,6 +68,7 @@ async fn a_first_look_at_thirty_posts_takes_five_requests_and_thirty_kilobytes_a
         println!("{width} px: {cost}, the site was asked for {requests:?}");
         assert!(requests.len() <= 5, "{requests:?}");
         assert_eq!(cost.origins.len(), 1, "{cost}");
+        assert!(cost.html <= 8_000, "{cost}");
         assert!(cost.bytes <= 30_000, "{cost}");
         assert!(cost.nodes <= 900, "{cost}");
         assert!(cost.shift == 0.0, "{cost}");

@@ -70,6 +70,60 @@ async fn every_page_is_for_everyone_who_is_logged_in() {
     browser.end().await;
 }
 
+#[tokio::test]
+async fn each_part_of_a_text_runs_in_the_direction_of_its_own_words_and_code_from_the_left() {
+    let site = site::served().await;
+    let ada = site.member("ada").await;
+    let body = "שלום עולם, זה הטקסט.\n\nAn English paragraph.\n\n- A point.\n\n```\nlet x = f(1);\n```\n\nכאן `a + (b);` בפנים.";
+    let post = site::publish(&ada, "שלום", "", body).await;
+    let browser = Browser::open(&site).await;
+    browser.goto(&format!("/posts/{post}")).await;
+
+    let script = "
+        const side = (element) => {
+            const range = document.createRange();
+            range.selectNodeContents(element);
+            const [words, box] = [range, element].map((part) => part.getBoundingClientRect());
+            return words.left - box.left < box.right - words.right ? 'left' : 'right';
+        };
+        const code = getComputedStyle(document.querySelector('.prose p code'));
+        return [...document.querySelectorAll('.prose > p, .prose li, .prose pre')].map(side)
+            .concat(code.direction, code.unicodeBidi);
+    ";
+    let sides: Vec<String> = browser.run(script).await;
+    assert_eq!(sides, ["right", "left", "left", "left", "right", "ltr", "isolate"]);
+    browser.end().await;
+}
+
+/// What is pressed with a finger or a mouse and is too small for it.
+const FIND_SMALL: &str = "
+    const { css, least: [wide, high] } = arguments[0];
+    return [...document.querySelectorAll(css)].map((link) => [link, link.getBoundingClientRect()])
+        .filter(([, { width, height }]) => width < wide || height < high)
+        .map(([link, { width, height }]) => `${link.textContent}: ${width} by ${height}`);
+";
+
+#[tokio::test]
+async fn what_one_presses_is_large_enough_to_hit() {
+    let site = site::served().await;
+    fill(&site).await;
+    let browser = Browser::open(&site).await;
+    for (path, css, width, least) in [
+        ("/new", ".host", 1280, [24, 24]),
+        ("/new", ".host", 360, [24, 24]),
+        ("/top?t=week", ".tabs a", 360, [44, 44]),
+        ("/search?q=garden", ".tabs a", 360, [44, 44]),
+    ] {
+        browser.resize(width, 800).await;
+        browser.goto(path).await;
+        browser.sees(css).await;
+        let small: Vec<String> =
+            browser.run_with(FIND_SMALL, &json!({ "css": css, "least": least })).await;
+        assert!(small.is_empty(), "{path} at {width} px: {small:?}");
+    }
+    browser.end().await;
+}
+
 struct Inspector<'a> {
     browser: &'a Browser,
     found: Vec<String>,

@@ -3,7 +3,7 @@
 use crate::{
     browser::Browser,
     site,
-    support::{PASSWORD, TestSite},
+    support::{PASSWORD, TestSite, Visitor},
 };
 
 const PUBLISH: &str = "form[action='/posts'] button:not([formaction])";
@@ -58,6 +58,25 @@ async fn write_through_a_lost_session(site: &TestSite, browser: &Browser) {
 }
 
 #[tokio::test]
+async fn a_session_that_ends_before_a_preview_costs_nothing_that_was_typed() {
+    let site = site::served().await;
+    for browser in [Browser::open(&site).await, Browser::without_javascript(&site).await] {
+        if browser.has_javascript() {
+            write(&site, &browser).await;
+        } else {
+            let bob = site.member("bob").await;
+            write_as(&bob, &browser).await;
+        }
+        site::end_all_sessions(&site).await;
+        browser.click("button[formaction]").await;
+        browser.reads("[role=alert]", "not logged in any more").await;
+        browser.sees("form[action='/login'] #password").await;
+        still_has_all(&browser).await;
+        browser.end().await;
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_for_a_moment_costs_nothing_that_was_typed() {
     let site = site::served_impatiently().await;
     let browser = Browser::open(&site).await;
@@ -90,8 +109,11 @@ async fn write_through_an_absent_database(site: &TestSite, browser: &Browser) {
 }
 
 async fn write(site: &TestSite, browser: &Browser) {
-    let ada = site.member("ada").await;
-    browser.becomes(&ada).await;
+    write_as(&site.member("ada").await, browser).await;
+}
+
+async fn write_as(author: &Visitor, browser: &Browser) {
+    browser.becomes(author).await;
     browser.goto("/posts/new").await;
     browser.fill("#title", "An hour's work").await;
     browser.fill("#url", "https://example.org/a?b=c&d=e").await;

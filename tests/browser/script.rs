@@ -21,6 +21,65 @@ async fn a_double_click_publishes_once() {
 }
 
 #[tokio::test]
+async fn a_preview_is_read_from_its_heading_and_one_that_does_not_hold_marks_the_field() {
+    let site = site::served().await;
+    let ada = site.member("ada").await;
+    for browser in [Browser::open(&site).await, Browser::without_javascript(&site).await] {
+        browser.becomes(&ada).await;
+        browser.goto("/posts/new").await;
+        browser.fill("#title", "A look").await;
+        browser.fill("#body", "Some **text**.").await;
+        browser.click(PREVIEW).await;
+        browser.reads("#preview strong", "text").await;
+        let focus = "return document.activeElement.closest('#preview')?.querySelector('h2') === document.activeElement";
+        assert!(browser.run::<bool>(focus).await);
+        let gap = "const [above, below] = [...document.querySelectorAll('#preview :is(h2, .prose)')] \
+            .map((part) => part.getBoundingClientRect()); return below.top - above.bottom";
+        assert!(browser.run::<f64>(gap).await >= 8.0);
+
+        browser.fill("#url", "nonsense").await;
+        browser.click(PREVIEW).await;
+        browser.reads("#url-error", "https://").await;
+        browser.until_attribute("#url", "aria-invalid", "true").await;
+        browser.until_attribute("#url", "aria-describedby", "url-error").await;
+        browser.until_focus("url").await;
+        assert!(browser.driver.title().await.unwrap().starts_with("Error: "));
+        assert_eq!(browser.value("#title").await, "A look");
+        assert_eq!(browser.value("#body").await.trim_end(), "Some **text**.");
+
+        browser.fill("#url", "https://example.org/").await;
+        browser.click(PREVIEW).await;
+        browser.reads("#preview .source", "example.org").await;
+        browser.end().await;
+    }
+}
+
+const PREVIEW: &str = "button[formaction]";
+
+#[tokio::test]
+async fn a_title_is_counted_in_characters_as_the_site_counts_it() {
+    let site = site::served().await;
+    let ada = site.member("ada").await;
+    let browser = Browser::open(&site).await;
+    browser.becomes(&ada).await;
+    browser.goto("/posts/new").await;
+    let typed = "const field = document.querySelector('#title'); field.value = arguments[0]; \
+        field.dispatchEvent(new Event('input', { bubbles: true }))";
+    for (title, words) in
+        [("🦀".repeat(129), ""), ("🦀".repeat(148), "2 left"), ("🦀".repeat(151), "1 too many")]
+    {
+        let () = browser.run_with(typed, &title.into()).await;
+        let said: String =
+            browser.run("return document.querySelector('#title-left').textContent").await;
+        assert_eq!(said, words);
+    }
+    let () = browser.run_with(typed, &"🦀".repeat(150).into()).await;
+    browser.click("form[action='/posts'] button:not([formaction])").await;
+    browser.reads("[role=status]", "Your post is live.").await;
+    browser.end().await;
+}
+
+#[tokio::test]
 async fn a_password_can_be_shown_and_goes_out_hidden() {
     let site = site::served().await;
     site.member("ada").await;

@@ -140,7 +140,6 @@ async fn a_cursor_that_is_damaged_or_of_another_list_is_a_400() {
     let next = visitor.get("/").await.next().unwrap();
     let cursor = next.split_once("after=").unwrap().1;
     for path in [
-        "/?after=".to_owned(),
         "/?after=x".to_owned(),
         format!("/new?after={cursor}"),
         format!("/top?after={cursor}"),
@@ -155,4 +154,14 @@ async fn a_cursor_that_is_damaged_or_of_another_list_is_a_400() {
         assert_eq!(visitor.get(&path).await.status, 400, "{path}");
     }
     assert_eq!(visitor.get(&format!("{next}&utm_source=x")).await.status, 200);
+    for (path, same) in [
+        ("/?after=", "/"),
+        ("/top?t=&after=", "/top"),
+        ("/users?after=", "/users"),
+        ("/search?q=post&sort=", "/search?q=post"),
+        ("/search?q=", "/search"),
+    ] {
+        let (reply, same) = (visitor.get(path).await, visitor.get(same).await);
+        assert_eq!((reply.status.as_u16(), reply.posts()), (200, same.posts()), "{path}");
+    }
 }

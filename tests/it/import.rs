@@ -239,6 +239,7 @@ async fn a_file_that_is_none_of_ours_is_one_clear_line() {
     let directory = support::empty_directory("import");
     for (file, words) in [
         (directory.join("nowhere.csv"), "there is no file "),
+        ("nowhere.csv".into(), "/nowhere.csv"),
         (directory, " is a directory"),
         (file(""), "the file is empty"),
         (file("id,title,url,comments,author,created_at\n"), "the header has no column points"),

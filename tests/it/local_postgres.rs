@@ -121,6 +121,37 @@ async fn a_new_directory_gets_a_cluster_that_outlives_the_program_only_as_data()
 }
 
 #[tokio::test]
+async fn its_log_holds_nothing_that_people_wrote_however_slow_or_wrong_a_statement_is() {
+    let place = Place::new();
+    let local = place.start().await;
+    let mut db = local.admin_options().connect().await.unwrap();
+    for sql in [
+        "create table notes (note text primary key)",
+        // As an operator does who looks for slow statements.
+        "set log_min_duration_statement = 0",
+        "set log_error_verbosity = default",
+    ] {
+        sqlx::query(sql).execute(&mut db).await.unwrap();
+    }
+    for sql in [
+        "insert into notes values ($1)",
+        "insert into notes values ($1)",
+        "select $1::text, pg_sleep(0.1)",
+        "select count(*) from notes where note = $1 and 1 / (select 0) = 1",
+    ] {
+        let _ = sqlx::query(sql).bind("canary7f3a").execute(&mut db).await;
+    }
+    db.close().await.unwrap();
+    local.stop().await;
+
+    let logs = fs::read_dir(place.cluster().join("log")).unwrap();
+    let log: String = logs.map(|log| fs::read_to_string(log.unwrap().path()).unwrap()).collect();
+    assert!(log.contains("duration") && log.contains("duplicate key"), "{log}");
+    let telling: Vec<_> = log.lines().filter(|line| line.contains("canary7f3a")).collect();
+    assert!(telling.is_empty(), "{telling:#?}");
+}
+
+#[tokio::test]
 async fn nothing_is_lost_when_the_server_is_killed() {
     let place = Place::new();
     let local = place.start().await;

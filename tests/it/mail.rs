@@ -267,6 +267,15 @@ async fn an_address_is_ones_own_once_its_link_was_followed() {
 }
 
 #[tokio::test]
+async fn a_letter_goes_to_the_host_as_every_server_knows_it() {
+    let office = PostOffice::open().await;
+    let site = TestSite::mailing(&office).await;
+    let fields = [("username", "ada"), ("email", "Ada@BÜCHER.example"), ("password", PASSWORD)];
+    assert_eq!(site.visitor().post("/signup", &fields).await.status, 303);
+    assert_eq!(office.letters(1).await[0].to, "Ada@xn--bcher-kva.example");
+}
+
+#[tokio::test]
 async fn an_address_of_somebody_else_is_not_given_away() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;

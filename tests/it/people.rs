@@ -186,13 +186,105 @@ async fn people_are_listed_with_the_number_of_their_posts_none_included() {
     assert!(order.is_sorted(), "the newest come first");
     people.has("31 posts").has("1 post<").has("0 posts").lacks("@example.org");
 
-    let ada = site.visitor().get("/users/ADA").await;
+    let ada = site.visitor().get("/users/ada").await;
     ada.has("31 posts").lacks("@example.org");
     let rest = site.visitor().get(&ada.next().unwrap()).await;
     assert_eq!((ada.posts().len(), rest.posts().len(), rest.next()), (30, 1, None));
     site.visitor().get("/users/bob").await.has("has not shared anything");
     for name in ["nobody", "a%00b", "a%2Fb", "%D0%B0da"] {
         assert_eq!(site.visitor().get(&format!("/users/{name}")).await.status, 404, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn each_person_has_one_address_in_the_names_own_spelling() {
+    let site = TestSite::new().await;
+    site.member("Ada-L").await;
+    let visitor = site.visitor();
+
+    assert_eq!(visitor.get("/users/Ada-L").await.status, 200);
+    for (path, place) in [
+        ("/users/ada-l", "/users/Ada-L"),
+        ("/users/ADA-L?after=x&y", "/users/Ada-L?after=x&y"),
+        ("/users/%41da-L", "/users/Ada-L"),
+    ] {
+        for reply in [visitor.get(path).await, visitor.get_part(path).await] {
+            assert_eq!((reply.status.as_u16(), reply.location()), (308, place), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_signs_up_instead_goes_on_where_they_were_too() {
+    let site = TestSite::new().await;
+    let ada = site.visitor();
+
+    ada.get("/login?next=/posts/new").await.has("href=\"/signup?next=/posts/new\"");
+    let form = ada.get("/signup?next=/posts/new").await;
+    form.has("name=\"next\" value=\"/posts/new\"").has("href=\"/login?next=/posts/new\"");
+    let fields = [
+        ("username", "ada"),
+        ("email", "ada@example.org"),
+        ("password", ""),
+        ("next", "/posts/new"),
+    ];
+    ada.post("/signup", &fields).await.has("name=\"next\" value=\"/posts/new\"");
+    let fields = [fields[0], fields[1], ("password", PASSWORD), fields[3]];
+    let reply = ada.post("/signup", &fields).await;
+    assert_eq!((reply.status.as_u16(), reply.location()), (303, "/posts/new"));
+    assert_eq!(ada.get("/signup?next=/top").await.location(), "/top");
+
+    let bob = site.visitor();
+    bob.get("/signup?next=//evil.test").await.has("name=\"next\" value=\"/\"");
+    let fields = [
+        ("username", "bob"),
+        ("email", "b@x.org"),
+        ("password", PASSWORD),
+        ("next", "//evil.test"),
+    ];
+    assert_eq!(bob.post("/signup", &fields).await.location(), "/");
+}
+
+#[tokio::test]
+async fn a_form_with_errors_says_so_in_its_title_and_begins_at_the_first_of_them() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let stranger = site.visitor();
+    let long = "x".repeat(151);
+    for (by, path, fields, field) in [
+        (&stranger, "/signup", &[("username", ""), ("email", "x")][..], "username"),
+        (&stranger, "/signup", &[("username", "bob"), ("email", "x")], "email"),
+        (&stranger, "/signup", &[("username", "bob"), ("email", "b@x.org")], "password"),
+        (&stranger, "/login", &[("login", "ada"), ("password", "wrong")], "login"),
+        (&ada, "/posts", &[("title", &long), ("url", "x")], "title"),
+        (&ada, "/posts/preview", &[("title", "x"), ("url", "x"), ("body", "\0")], "url"),
+        (&ada, "/posts", &[("title", "x"), ("body", "\0")], "body"),
+    ] {
+        let page = by.post(path, fields).await;
+        page.has("<title>Error: ");
+        let begins: Vec<_> =
+            page.body.split('<').filter(|tag| tag.contains(" autofocus")).collect();
+        assert!(begins[0].contains(&format!("id=\"{field}\"")), "{path} {begins:?}");
+    }
+    for path in ["/signup", "/login"] {
+        stranger.get(path).await.lacks("Error: ");
+    }
+    stranger.get("/search?q=a").await.has("<title>Error: ").has(" autofocus");
+}
+
+#[tokio::test]
+async fn no_page_gives_a_u_0000_back_as_it_came() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    for (by, path, fields) in [
+        (&ada, "/posts", &[("title", "a\0b"), ("url", "a\0b"), ("body", "a\0b")][..]),
+        (&ada, "/posts/preview", &[("title", "a\0b"), ("url", "a\0b"), ("body", "a\0b")]),
+        (&site.visitor(), "/signup", &[("username", "a\0b"), ("email", "a\0b")]),
+        (&site.visitor(), "/login", &[("login", "a\0b"), ("password", "x")]),
+    ] {
+        let page = by.post(path, fields).await;
+        assert!(page.status.is_client_error(), "{path}");
+        page.has("value=\"a\u{FFFD}b\"").lacks("\0");
     }
 }
 

@@ -114,6 +114,8 @@ async fn a_preview_shows_the_text_and_keeps_the_form() {
         ada.post("/posts/preview", &[("title", ""), ("url", "nonsense"), ("body", "x")]).await;
     assert_eq!(unfinished.status, 422);
     unfinished.has("id=\"url-error\"").has("<p>x</p>");
+    let unfinished = ada.post_part("/posts/preview", &[("title", "x"), ("url", "nonsense")]).await;
+    assert_eq!(unfinished.status, 422, "so the script asks for the page");
     assert_eq!(site.visitor().post("/posts/preview", &typed).await.status, 401);
     assert_eq!(site.count("select count(*) from posts").await, 0);
 }

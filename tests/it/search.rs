@@ -18,11 +18,39 @@ async fn words_are_found_in_any_form_in_title_and_text_and_marked() {
     found
         .has("<mark>Running</mark> a &#60;small&#62; server")
         .has("<mark>runs</mark>")
-        .has("2 results");
+        .has("2 results for “<bdi>run</bdi>”");
     assert_eq!(ada.get("/search?q=running+servers").await.posts(), [title]);
     assert_eq!(ada.get("/search?q=%22a+small+server%22").await.posts(), [title]);
     assert_eq!(ada.get("/search?q=run+-marathon").await.posts(), [title]);
     assert_eq!(ada.get("/search?q=run+or+nothing").await.posts().len(), 3);
+}
+
+#[tokio::test]
+async fn a_result_shows_plain_text_around_the_words_and_where_it_is_cut() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let filler = "Es war einmal ein kleines Dorf am Fluss. ".repeat(12);
+    publish(
+        &ada,
+        "Seams",
+        &format!("{filler}\n\n**Alle sieben** [Nähmaschinen](https://example.org/) auf dem `Dachboden`.\n\n{filler}"),
+    )
+    .await;
+    publish(&ada, "Patterns", "| part | pieces | time |\n|---|---|---|\n| sleeve | 17 | 2 min |\n")
+        .await;
+    publish(&ada, "Code", "Before <b>\n\n```\nlet zipper = 1 < 2;\n```\n").await;
+    publish(&ada, "Buttonhole", "Nothing of the *kind* in the text.").await;
+    publish(&ada, "Long", &format!("{}thimble", "word ".repeat(1598))).await;
+
+    let found = ada.get("/search?q=n%C3%A4hmaschinen").await;
+    found.has("Alle sieben <mark>Nähmaschinen</mark> auf dem Dachboden.");
+    found.has("<p class=\"gist\" dir=\"auto\">…").has("…</p>").lacks("**").lacks("example.org");
+    ada.get("/search?q=sleeves").await.has("\">part pieces time <mark>sleeve</mark> 17 2 min</p>");
+    ada.get("/search?q=zipper")
+        .await
+        .has("\">Before &#60;b&#62; let <mark>zipper</mark> = 1 &#60; 2;</p>");
+    ada.get("/search?q=buttonhole").await.has("\">Nothing of the kind in the text.</p>");
+    ada.get("/search?q=thimble").await.has("word <mark>thimble</mark></p>");
 }
 
 #[tokio::test]
@@ -112,6 +140,48 @@ async fn a_typing_error_finds_titles_that_look_alike() {
     let found = site.visitor().get("/search?q=kuberntes").await;
     assert_eq!(found.posts(), [post]);
     found.has("look alike");
+}
+
+#[tokio::test]
+async fn swapped_missing_and_doubled_letters_find_what_was_meant_and_nonsense_finds_nothing() {
+    let site = TestSite::new().await;
+    let titles = [
+        "A public library without walls",
+        "Postgres full-text search in practice",
+        "Why Python is slow",
+        "JavaScript, the good parts",
+        "Grinding mirrors for telescopes",
+        "A compiler in a weekend",
+    ];
+    let mut posts = Vec::new();
+    for title in titles {
+        posts.push(site.post_by("ada", title).await);
+    }
+
+    for (query, post) in [
+        ("libary", posts[0]),
+        ("posgres", posts[1]),
+        ("postgers", posts[1]),
+        ("pytohn", posts[2]),
+        ("javascirpt", posts[3]),
+        ("telescpoes", posts[4]),
+        ("commpiler", posts[5]),
+    ] {
+        let found = site.visitor().get(&format!("/search?q={query}")).await;
+        assert_eq!(found.posts().first(), Some(&post), "{query}");
+        found.has("look alike");
+    }
+    for query in ["xqzvkj", "qwxz+vbnmk", "%E9%9B%A8"] {
+        let found = site.visitor().get(&format!("/search?q={query}")).await;
+        assert_eq!((found.status.as_u16(), found.posts()), (200, vec![]), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn one_character_is_enough_where_it_is_a_word() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "雨 が 降る").await;
+    assert_eq!(site.visitor().get("/search?q=%E9%9B%A8").await.posts(), [post]);
 }
 
 #[tokio::test]

@@ -38,19 +38,19 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program. It does not outlive its test.
-struct Program {
-    child: Child,
-    address: SocketAddr,
-    log: Arc<Mutex<String>>,
+pub struct Program {
+    pub child: Child,
+    pub address: SocketAddr,
+    pub log: Arc<Mutex<String>>,
 }
 
 impl Program {
-    async fn start(url: &str) -> Program {
+    pub async fn start(url: &str) -> Program {
         Program::start_with(url, &[("LISTEN_ADDR", "127.0.0.1:0")]).await
     }
 
     /// Waits until it listens.
-    async fn start_with(url: &str, settings: &[(&str, &str)]) -> Program {
+    pub async fn start_with(url: &str, settings: &[(&str, &str)]) -> Program {
         let mut all = vec![("DATABASE_URL", url), ("BASE_URL", "http://site.test")];
         all.extend([("RATE_LIMITS", "off")]);
         all.extend(settings);
@@ -64,7 +64,8 @@ impl Program {
             move || {
                 for line in lines.map_while(Result::ok) {
                     if line.contains("serving http://")
-                        && let Some((_, rest)) = line.split_once("127.0.0.1:")
+                        && let Some((_, rest)) =
+                            line.split_once("127.0.0.1:").or(line.split_once("0.0.0.0:"))
                         && let Some(send) = send.take()
                     {
                         let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -81,13 +82,13 @@ impl Program {
         Program { child, address: SocketAddr::from(([127, 0, 0, 1], port)), log }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
     /// Its exit code, once it has ended.
-    async fn ended(&mut self) -> Option<i32> {
+    pub async fn ended(&mut self) -> Option<i32> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -98,12 +99,12 @@ impl Program {
         panic!("it does not end: {}", self.log.lock().unwrap());
     }
 
-    async fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
+    pub async fn ask(&self, request: impl AsRef<[u8]>) -> Reply {
         exchange(self.address, request).await.unwrap()
     }
 
     /// Asks again and again until the answer is this.
-    async fn comes_to(&self, path: &str, status: u16) -> Reply {
+    pub async fn comes_to(&self, path: &str, status: u16) -> Reply {
         let started = Instant::now();
         loop {
             let reply = self.ask(get(path, "")).await;
@@ -123,13 +124,13 @@ impl Drop for Program {
     }
 }
 
-fn get(path: &str, cookie: &str) -> String {
+pub fn get(path: &str, cookie: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: site.test\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n"
     )
 }
 
-fn post(path: &str, cookie: &str, fields: &[(&str, &str)]) -> String {
+pub fn post(path: &str, cookie: &str, fields: &[(&str, &str)]) -> String {
     let form = encode(fields);
     format!(
         "POST {path} HTTP/1.1\r\nHost: site.test\r\nCookie: {cookie}\r\nConnection: close\r\n\
@@ -579,6 +580,35 @@ async fn two_people_who_share_connections_never_see_each_other() {
 
 // --- The log ---
 
+#[tokio::test]
+async fn who_may_open_the_site_by_another_name_is_told_to_the_one_who_runs_it() {
+    let database = database().await;
+    let warning = "BASE_URL is unset";
+    for (listen, base_url, is_warned) in [
+        ("0.0.0.0:0", "", true),
+        ("0.0.0.0:0", "http://site.test", false),
+        ("127.0.0.1:0", "", false),
+    ] {
+        let settings = [("LISTEN_ADDR", listen), ("BASE_URL", base_url)];
+        let mut program = Program::start_with(&database.url, &settings).await;
+        program.comes_to("/readyz", 200).await;
+        let form = post("/login", "", &[("login", "ada")]);
+        let form = form.replace("Sec-Fetch-Site: same-origin", "Origin: http://box.lan:8000");
+        let reply = program.ask(form.replace("site.test", "box.lan:8000")).await;
+        assert_eq!(reply.status, 403);
+        program.signal(Signal::SIGTERM);
+        program.ended().await;
+
+        let log = program.log.lock().unwrap().clone();
+        assert_eq!(log.contains(warning), is_warned, "{listen} {base_url}: {log}");
+        let refused = log.lines().find(|line| line.contains("refused a form")).unwrap();
+        let ours = if base_url.is_empty() { "http://localhost" } else { base_url };
+        for words in ["BASE_URL", ours, "http://box.lan:8000", "box.lan:8000"] {
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::too_many_lines, reason = "a list of requests")]
 async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
@@ -631,6 +661,11 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
             post("/posts/preview", &cookie, &post_fields),
             post(&format!("{place}/vote"), &cookie, &[("value", "1")]),
             post("/posts", &cookie, &post_fields).replace("same-origin", "cross-site"),
+            post("/users/canaryperson", &cookie, &post_fields).replace("same-origin", "cross-site"),
+            post("/posts?canary=query", "", &post_fields).replace("same-origin", "none"),
+            get("/canary/place?email=canary.mail@example.org", &cookie),
+            get("/static/canary.css", &cookie),
+            get("/posts/canary/edit", &cookie),
             get(&place, &cookie),
             get("/search?q=canary+words", &cookie),
             get("/?after=canarycursor", &cookie),
@@ -641,7 +676,9 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
             get("/", "sid=Y2FuYXJ5Y2FuYXJ5Y2FuYQ"),
             get("/", &cookie).replace(
                 "Host:",
-                "Authorization: Bearer canarybearer\r\nUser-Agent: canaryagent\r\nHost:",
+                "Authorization: Bearer canarybearer\r\nUser-Agent: canaryagent\\ncanary\r\n\
+                 Referer: http://site.test/canary?canary\r\nHX-Current-URL: http://site.test/canary\r\n\
+                 X-Forwarded-For: canaryclient\r\nX-Request-Id: canaryid\r\nHost:",
             ),
             post("/password/forgot", "", &[("email", &email)]),
             get("/password/reset/Y2FuYXJ5Y2FuYXJ5Y2FuYQ", ""),

@@ -1,3 +1,5 @@
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+
 use crate::support::{PASSWORD, TestSite, Visitor, encode};
 
 async fn log_in(visitor: &Visitor, name: &str) {
@@ -16,12 +18,13 @@ async fn over_https_the_cookie_is_bound_to_this_host_and_over_http_it_has_anothe
     let ada = site.member("ada").await;
     let reply = ada.post("/login", &[("login", "ada"), ("password", PASSWORD)]).await;
     let cookie = reply.cookies().into_iter().find(|cookie| cookie.contains("sid")).unwrap();
-    assert!(cookie.starts_with("__Host-sid="), "{cookie}");
-    for attribute in ["Path=/", "Secure", "HttpOnly", "SameSite=Lax", "Max-Age="] {
-        assert!(cookie.contains(attribute), "{attribute} in {cookie}");
-    }
-    assert!(!cookie.contains("Domain"), "{cookie}");
     let id = ada.cookie("__Host-sid").unwrap();
+    let mut parts: Vec<_> = cookie.split("; ").collect();
+    parts.sort_unstable();
+    let name_and_value = format!("__Host-sid={id}");
+    let age = format!("Max-Age={}", 90 * 24 * 3600);
+    assert_eq!(parts, ["HttpOnly", &age, "Path=/", "SameSite=Lax", "Secure", &name_and_value]);
+    assert_eq!(id.len(), 22, "128 bits");
     assert!(is_logged_in(&site, &format!("__Host-sid={id}")).await);
     assert!(!is_logged_in(&site, &format!("sid={id}")).await);
 
@@ -37,25 +40,50 @@ async fn only_the_exact_name_authenticates() {
     let id = ada.cookie("__Host-sid").unwrap();
     let other = site.member("bob").await.cookie("__Host-sid").unwrap();
 
-    for cookie in [
-        format!("%5F_Host-sid={id}"),
-        format!("__%48ost-sid={id}"),
-        format!("\u{a0}__Host-sid={id}"),
-        format!("\u{2003}__Host-sid={id}"),
-        format!("\t__Host-sid={id}"),
-        format!("__Host-sid\t={id}"),
-        format!("=__Host-sid={id}"),
-        format!("__host-sid={id}"),
+    let spaces = "\t\u{85}\u{a0}\u{1680}\u{180e}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\
+                  \u{2007}\u{2008}\u{2009}\u{200a}\u{200b}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}";
+    let mut lookalikes: Vec<String> =
+        ["%5F_Host-sid", "__%48ost-sid", "%5f%5fHost%2dsid", "__Host-sid%20"]
+            .into_iter()
+            .chain([
+                "=__Host-sid",
+                "__host-sid",
+                "__HOST-SID",
+                "__Host-sid[]",
+                "$Version=1,__Host-sid",
+                "\"__Host-sid\"",
+            ])
+            .map(str::to_owned)
+            .collect();
+    for space in spaces.chars() {
+        lookalikes.extend([format!("{space}__Host-sid"), format!("__Host-sid{space}")]);
+    }
+    let mut refused = vec![
         format!("__Host-sid=\"{id}\""),
         format!("__Host-sid={id}; __Host-sid={other}"),
         format!("__Host-sid={other}; __Host-sid={id}"),
-    ] {
-        assert!(!is_logged_in(&site, &cookie).await, "{cookie:?}");
+        format!("__Host-sid={id}; __Host-sid={id}"),
+        format!("__Host-sid={id}; __Host-sid="),
+        format!("__Host-sid={id}, other=x"),
+        format!("__Host-sid={id} "),
+        format!("__Host-sid= {id}"),
+        format!("__Host-sid={}", id.replace('A', "%41") + "%20"),
+        format!("sid={id}"),
+        id.clone(),
+    ];
+    refused.extend(lookalikes.iter().map(|name| format!("{name}={id}")));
+    for cookie in &refused {
+        assert!(!is_logged_in(&site, cookie).await, "{cookie:?}");
     }
-    for cookie in
-        [format!("__Host-sid={id}"), format!("a=b; __Host-sid={id}; %5F_Host-sid={other}")]
-    {
-        assert!(is_logged_in(&site, &cookie).await, "{cookie:?}");
+    // Nor does one that somebody planted stand in the way, or in for, the real one.
+    let mut accepted = vec![format!("__Host-sid={id}"), format!("a=b;__Host-sid={id};;c")];
+    for name in &lookalikes {
+        accepted.push(format!("{name}={other}; __Host-sid={id}"));
+        accepted.push(format!("__Host-sid={id}; {name}={other}"));
+    }
+    for cookie in &accepted {
+        let request = site.visitor().request("GET".parse().unwrap(), "/").header("cookie", cookie);
+        site.visitor().send(request, "").await.has("Logged in as <b>ada</b>");
     }
     let request = site.visitor().request("GET".parse().unwrap(), "/");
     let twice = request
@@ -129,22 +157,44 @@ async fn a_request_in_flight_does_not_bring_a_session_back() {
     let site = TestSite::new().await;
     let post = site.post_by("cy", "Hello").await;
     site.member("ada").await;
-    for round in 0..30 {
-        let visitor = std::sync::Arc::new(site.visitor());
+    // A hash that costs next to nothing, so that there is time for many rounds.
+    let weak =
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
+    let weak = weak.hash_password(PASSWORD.as_bytes()).unwrap().to_string();
+    sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
+    for round in 0..200 {
+        sqlx::query("update users set password_hash = $1 where username = 'ada'")
+            .bind(&weak)
+            .execute(&site.db)
+            .await
+            .unwrap();
+        let visitor = site.visitor();
         log_in(&visitor, "ada").await;
         let id = visitor.cookie("sid").unwrap();
-        let slow = tokio::spawn({
-            let visitor = visitor.clone();
-            async move {
-                let path = format!("/posts/{post}/vote");
-                visitor.post(&path, &[("value", if round % 2 == 0 { "1" } else { "0" })]).await
+        // The visit is to be noted as well.
+        sqlx::query("update user_sessions set last_seen_at = now() - interval '10 minutes'")
+            .execute(&site.db)
+            .await
+            .unwrap();
+        let slow = tokio::spawn(async move {
+            let login = [("login", "ada"), ("password", PASSWORD)];
+            match round % 4 {
+                0 => visitor.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await,
+                1 => visitor.get("/").await,
+                2 => visitor.post("/login", &login).await,
+                _ => visitor.post("/posts", &[("title", "Late")]).await,
             }
         });
-        tokio::time::sleep(std::time::Duration::from_micros(round * 150)).await;
+        tokio::time::sleep(std::time::Duration::from_micros(round * 40)).await;
         let request = site.visitor().form("/logout").header("cookie", format!("sid={id}"));
-        assert_eq!(site.visitor().send(request, "").await.status, 303);
-        slow.await.unwrap();
+        let out = site.visitor().send(request, "").await;
+        let again = slow.await.unwrap();
+        // Whoever logged in again in the meantime has another session, and this one is over.
+        assert!(out.status == 303 || round % 4 == 2 && out.status == 401, "{}", out.status);
         assert!(!is_logged_in(&site, &format!("sid={id}")).await, "round {round}");
+        let alive = site.count("select count(*) from user_sessions").await;
+        assert_eq!(alive, i64::from(round % 4 == 2 && again.status == 303), "round {round}");
+        sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
     }
 }
 
@@ -220,6 +270,34 @@ async fn a_person_has_at_most_twenty_sessions_and_the_oldest_goes() {
     assert!(is_logged_in(&site, &last).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_log_in_all_at_once_have_no_more_sessions_than_twenty() {
+    let site = TestSite::new().await;
+    site.member("ada").await;
+    for _ in 0..10 {
+        let mut opening = tokio::task::JoinSet::new();
+        for _ in 0..30 {
+            let db = site.db.clone();
+            opening.spawn(async move {
+                let id = tower_sessions::session::Id::default();
+                let key = social_post::users::sessions::key(id);
+                sqlx::query(
+                    "insert into tower_sessions.session values ($1, '', now() + interval '1 day')",
+                )
+                .bind(&key)
+                .execute(&db)
+                .await
+                .unwrap();
+                let ada = social_post::users::UserId(1);
+                social_post::users::sessions::db::open(&db, &key, ada, "").await.unwrap();
+            });
+        }
+        opening.join_all().await;
+        assert_eq!(site.count("select count(*) from user_sessions").await, 20);
+        assert_eq!(site.count("select count(*) from tower_sessions.session").await, 20);
+    }
+}
+
 #[tokio::test]
 async fn data_nobody_can_read_is_no_session_and_no_error() {
     let site = TestSite::new().await;
@@ -260,6 +338,21 @@ async fn a_form_counts_only_from_a_page_of_this_site() {
         (&[], &["http://site.test@evil.test"], true, false),
         (&[], &["http://SITE.test"], true, false),
         (&[], &[own, own], true, false),
+        (&[""], &[own], true, false),
+        (&["same-origin, cross-site"], &[own], true, false),
+        (&["none"], &[own], true, true),
+        (&["none"], &["null"], true, false),
+        (&["none"], &[own, "https://evil.test"], true, false),
+        (&["cross-site"], &[], false, false),
+        (&["same-site"], &[], false, false),
+        (&["weird"], &[], false, false),
+        (&[], &["https://host@evil.test"], true, false),
+        (&[], &["https://evil.test"], false, false),
+        (&[], &["http://site.test/"], true, false),
+        (&[], &["http://site.test "], true, false),
+        (&[], &["http://www.site.test"], true, false),
+        (&[], &["http://site.test."], true, false),
+        (&[], &["http://127.0.0.1"], true, false),
         (&[], &[""], true, false),
         (&[], &[], true, false),
         (&[], &[], false, true),
@@ -283,7 +376,27 @@ async fn a_form_counts_only_from_a_page_of_this_site() {
         let expected = if *is_let_in { 401 } else { 403 };
         assert_eq!(reply.status, expected, "{fetch_site:?} {origins:?} {has_session}");
         if !is_let_in {
-            reply.has("did not come from a page of http://site.test");
+            reply.has("The address of this site is http://site.test").lacks("not yours");
         }
+    }
+
+    // The method makes no difference, but for those that only look.
+    for (method, status) in [
+        ("POST", 403),
+        ("PUT", 403),
+        ("PATCH", 403),
+        ("DELETE", 403),
+        ("FOO", 403),
+        ("GET", 200),
+        ("HEAD", 200),
+        ("OPTIONS", 405),
+    ] {
+        let request = site
+            .visitor()
+            .request(method.parse().unwrap(), "/users/ada")
+            .header("sec-fetch-site", "cross-site")
+            .header("origin", "https://evil.test");
+        let reply = site.visitor().send(request, "").await;
+        assert_eq!(reply.status, status, "{method}");
     }
 }

@@ -69,12 +69,13 @@ async fn logged_out_the_arrow_leads_to_the_log_in_page_and_back() {
     stranger.get("/top").await.has(&format!("href=\"/login?next=/top%23post-{post}\""));
     let page = stranger.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
     assert_eq!(page.status, 401);
-    page.has("action=\"/login\"");
+    page.has("action=\"/login\"").has(&format!("name=\"next\" value=\"/#post-{post}\""));
     let request =
         stranger.form(&format!("/posts/{post}/vote")).header("hx-request-type", "partial");
     let part =
         stranger.send(request.header("hx-current-url", "http://site.test/new"), "value=1").await;
-    assert_eq!((part.status.as_u16(), part.header("hx-redirect")), (401, "/login?next=/new"));
+    let place = format!("/login?next=/new%23post-{post}");
+    assert_eq!((part.status.as_u16(), part.header("hx-redirect")), (401, place.as_str()));
     assert_eq!(site.count("select count(*) from votes").await, 0);
 }
 
@@ -168,7 +169,7 @@ async fn a_vote_and_a_deletion_at_once_both_end_well() {
     for n in 0..4 {
         voters.push(std::sync::Arc::new(site.member(&format!("voter{n}")).await));
     }
-    for round in 0..40 {
+    for round in 0..125 {
         let post = site.post_by("ada", &format!("Post {round}")).await;
         let mut pressing = tokio::task::JoinSet::new();
         for voter in &voters {
@@ -190,4 +191,66 @@ async fn a_vote_and_a_deletion_at_once_both_end_well() {
     }
     assert_eq!(site.count("select count(*) from votes").await, 0);
     assert_eq!(site.count("select count(*) from post_ranks").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_presses_of_one_button_at_once_are_one_vote() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let url = format!("/posts/{post}/vote");
+    let bob = std::sync::Arc::new(site.member("bob").await);
+    for (value, score) in [("1", 1), ("0", 0), ("1", 1)] {
+        let mut presses = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let (bob, url) = (bob.clone(), url.clone());
+            presses.spawn(async move {
+                let reply = bob.post_part(&url, &[("value", value)]).await;
+                assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
+                // One that waited for another may show the score from before.
+                let is_one_of =
+                    [0, 1].map(|n| reply.body.contains(&format!("id=\"score-{post}\">{n}<")));
+                assert!(is_one_of.contains(&true), "{}", reply.body);
+            });
+        }
+        presses.join_all().await;
+        bob.get("/").await.has(&format!("id=\"score-{post}\">{score}<"));
+        assert_eq!(site.count("select count(*) from votes").await, score);
+        assert_eq!(site.wrong_scores().await, []);
+    }
+}
+
+/// Postgres may break off a statement that is in another's way; that is nothing to a voter.
+#[tokio::test]
+async fn a_vote_that_postgres_breaks_off_is_tried_again_a_few_times() {
+    let site = TestSite::new().await;
+    let post = site.post_by("ada", "Hello").await;
+    let bob = site.member("bob").await;
+    // A sequence counts on when everything else is undone.
+    for sql in [
+        "create sequence tries",
+        "create function break_off() returns trigger language plpgsql as $$ begin \
+         if nextval('tries') % 4 <> 0 then \
+         raise exception using errcode = case when random() < 0.5 then '40001' else '40P01' end; \
+         end if; return new; end $$",
+        "create trigger break_off before insert on votes for each row execute function break_off()",
+    ] {
+        sqlx::query(sql).execute(&site.db).await.unwrap();
+    }
+    let vote = bob.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
+    assert_eq!(vote.status, 303, "the fourth try is the good one");
+    assert_eq!(site.wrong_scores().await, []);
+    assert_eq!(site.count("select count(*) from votes").await, 1);
+
+    sqlx::query("delete from votes").execute(&site.db).await.unwrap();
+    sqlx::query("update post_ranks set score = 0, hot = hot_rank(0, created_at)")
+        .execute(&site.db)
+        .await
+        .unwrap();
+    sqlx::query("alter sequence tries increment by 4").execute(&site.db).await.unwrap();
+    sqlx::query("select setval('tries', 1)").execute(&site.db).await.unwrap();
+    let vote = bob.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
+    assert_eq!(vote.status, 503, "there is an end to it");
+    assert_ne!(vote.header("retry-after"), "");
+    assert_eq!(site.count("select count(*) from votes").await, 0);
+    assert_eq!(site.wrong_scores().await, []);
 }

@@ -106,8 +106,30 @@ async fn a_trailing_slash_leads_to_the_one_address() {
         }
     }
     assert_eq!(stranger.get("/").await.status, 200);
-    let form = stranger.form("/login/");
-    assert_eq!(stranger.send(form, "login=ada").await.status, 404, "a form is not sent twice");
+    // 308 sends a form on with all that is in it.
+    let reply = stranger.post("/login/", &[("login", "ada"), ("password", PASSWORD)]).await;
+    assert_eq!((reply.status.as_u16(), reply.location()), (308, "/login"));
+}
+
+#[tokio::test]
+async fn a_page_comes_as_small_as_its_reader_can_take_it() {
+    let site = TestSite::new().await;
+    for n in 0..30 {
+        site.post_by("ada", &format!("Post number {n}")).await;
+    }
+    let whole = site.visitor().get("/").await.body.len();
+    for (accepts, coding, at_most) in [
+        ("gzip, deflate, br, zstd", "br", whole / 6),
+        ("br", "br", whole / 6),
+        ("gzip", "gzip", whole / 5),
+        ("gzip, br;q=0", "gzip", whole / 5),
+        ("identity", "", whole),
+    ] {
+        let (status, headers, body) = file(&site, "/", &[("accept-encoding", accepts)]).await;
+        let found = headers.get(header::CONTENT_ENCODING).map_or("", |v| v.to_str().unwrap());
+        assert_eq!((status.as_u16(), found), (200, coding), "{accepts}");
+        assert!(body.len() <= at_most, "{accepts}: {} of {whole}", body.len());
+    }
 }
 
 #[tokio::test]
@@ -344,6 +366,59 @@ async fn a_fault_of_ours_is_a_page_with_a_reference_and_nothing_else() {
     page.has("Kept title").has("Kept body");
     assert_eq!(ada.get("/users").await.status, 500);
     assert_eq!(ada.get("/login").await.status, 303, "what needs no post goes on");
+}
+
+type Begin<'a> = &'a dyn Fn(&Visitor, &str) -> axum::http::request::Builder;
+
+/// Each kind of refusal, as a page with a way on and as a message beside what one was doing.
+#[tokio::test]
+async fn whatever_goes_wrong_is_said_in_words_on_a_page_of_the_site() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let bob = site.member("bob").await;
+    site.post_by("ada", "A post").await;
+    let long = "a".repeat(4097);
+    let huge = format!("title={}", "a".repeat(520 * 1024));
+    let form = |by: &Visitor, path: &str| by.form(path);
+    let plain = |by: &Visitor, path: &str| by.form(path).header("content-encoding", "br");
+    let foreign = |by: &Visitor, path: &str| {
+        let request = by.request(Method::POST, path).header("sec-fetch-site", "cross-site");
+        request.header("content-type", "application/x-www-form-urlencoded")
+    };
+    let get = |by: &Visitor, path: &str| by.request(Method::GET, path);
+    let cases: [(u16, Begin, &Visitor, &str, &str); 12] = [
+        (400, &get, &ada, "/?after=x", ""),
+        (400, &form, &ada, "/posts/1/vote", "value=%FF"),
+        (401, &form, &site.visitor(), "/posts/1/vote", "value=1"),
+        (403, &get, &bob, "/posts/1/edit", ""),
+        (403, &foreign, &ada, "/posts", "title=x"),
+        (404, &get, &ada, "/<nowhere>", ""),
+        (404, &get, &site.visitor(), "/posts/999", ""),
+        (405, &get, &ada, "/logout", ""),
+        (413, &form, &ada, "/posts/1/vote", &huge),
+        (414, &get, &ada, &format!("/{long}"), ""),
+        (415, &plain, &ada, "/posts/1/vote", "value=1"),
+        (422, &form, &ada, "/posts/1/vote", "value=2"),
+    ];
+    for (status, begin, by, path, body) in cases {
+        let path = path.replace('<', "%3C").replace('>', "%3E");
+        let reply = by.send(begin(by, &path), body.to_owned()).await;
+        let what = format!("{status} of {path:.60}");
+        oracle::check(&reply, &what, &[PASSWORD]);
+        assert_eq!(reply.status, status, "{what}");
+        let words =
+            reply.body.split_once("role=\"alert\"").unwrap().1.split_once("</p>").unwrap().0;
+        assert!(words.ends_with('.') && words.len() > 10, "{what}: {words}");
+        reply.has("<!doctype html>").has("<title>").has("href=\"/\"").has("</html>");
+
+        let part =
+            begin(by, &path).header("hx-request", "true").header("hx-request-type", "partial");
+        let part = by.send(part, body.to_owned()).await;
+        oracle::check(&part, &what, &[PASSWORD]);
+        assert_eq!(part.status, status, "{what}, as a part");
+        part.has("role=\"alert\"").lacks("<!doctype").lacks("<html");
+        assert!(part.header("hx-retarget").starts_with('#'), "{what}, as a part");
+    }
 }
 
 /// A site whose database cannot be reached.

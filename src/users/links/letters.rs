@@ -5,7 +5,7 @@ use askama::Template;
 use crate::{
     config::Site,
     mail::Letter,
-    users::{Username, links::Purpose, secret::Secret},
+    users::{Email, Username, links::Purpose, secret::Secret},
 };
 
 /// A letter before it is put into both of its forms.
@@ -36,7 +36,7 @@ struct Html<'a> {
 
 fn write(site: &Site, username: &Username, to: &str, words: &Words) -> Letter {
     Letter {
-        to: to.to_owned(),
+        to: Email::parse(to).map_or_else(|_| to.to_owned(), |email| email.deliverable()),
         subject: words.subject.clone(),
         text: Text { site, username, words }.render().unwrap_or_default(),
         html: Html { site, username, words }.render().unwrap_or_default(),

@@ -35,6 +35,7 @@ pub struct SignUp {
     username: String,
     email: String,
     password: String,
+    next: String,
 }
 
 #[derive(Default)]
@@ -53,11 +54,20 @@ struct SignUpPage {
     notice: Option<String>,
 }
 
-pub async fn sign_up_form(shell: Shell) -> Response {
+/// Where to go on afterwards.
+#[derive(Deserialize)]
+pub struct NextQuery {
+    #[serde(default)]
+    next: String,
+}
+
+pub async fn sign_up_form(shell: Shell, Query(query): Query<NextQuery>) -> Response {
+    let next = afterwards(&query.next);
     if shell.viewer.is_some() {
-        return see_other("/");
+        return see_other(&next);
     }
-    let (typed, problems) = Default::default();
+    let typed = SignUp { next, ..SignUp::default() };
+    let problems = SignUpProblems::default();
     Page(SignUpPage { shell, typed, problems, notice: None }).into_response()
 }
 
@@ -67,12 +77,13 @@ pub async fn sign_up(
     links: Links,
     State(db): State<PgPool>,
     State(passwords): State<Passwords>,
-    Form(typed): Form<SignUp>,
+    Form(mut typed): Form<SignUp>,
 ) -> Result<Response> {
+    typed.next = afterwards(&typed.next);
     match register(&db, &passwords, &entrance, &shell.site, &typed).await {
         Ok(Ok((user, username, email))) => {
             links.send_confirm(user, username, email);
-            Ok(Flash::Welcome.on(entrance.let_in(user, see_other("/")).await?))
+            Ok(Flash::Welcome.on(entrance.let_in(user, see_other(&typed.next)).await?))
         }
         Ok(Err(problems)) => {
             let page = SignUpPage { shell, typed, problems, notice: None };
@@ -153,14 +164,8 @@ struct LogInPage {
     problem: Option<String>,
 }
 
-#[derive(Deserialize)]
-pub struct LogInQuery {
-    #[serde(default)]
-    next: String,
-}
-
-pub async fn log_in_form(shell: Shell, Query(query): Query<LogInQuery>) -> Response {
-    let next = after_log_in(&query.next);
+pub async fn log_in_form(shell: Shell, Query(query): Query<NextQuery>) -> Response {
+    let next = afterwards(&query.next);
     if shell.viewer.is_some() {
         return see_other(&next);
     }
@@ -182,7 +187,7 @@ pub async fn log_in(
     entrance: Entrance,
     Form(typed): Form<LogIn>,
 ) -> Result<Response> {
-    let next = after_log_in(&typed.next);
+    let next = afterwards(&typed.next);
     let (problem, error) = match entrance.gate.log_in(&typed.login, &typed.password).await {
         Ok(Some(user)) => {
             tracing::info!(user = user.0, "logged in");
@@ -211,7 +216,7 @@ pub async fn log_in(
 pub struct LogOut {}
 
 pub async fn log_out(
-    _: Viewer,
+    viewer: Viewer,
     shell: Shell,
     State(db): State<PgPool>,
     session: Session,
@@ -220,9 +225,10 @@ pub async fn log_out(
     if let Some(id) = session.id() {
         sessions::db::close(&db, &sessions::key(id)).await?;
     }
+    tracing::info!(user = viewer.id.0, "logged out");
     Ok(forget_all(see_other("/"), &shell.site))
 }
 
-fn after_log_in(next: &str) -> String {
+fn afterwards(next: &str) -> String {
     LocalPath::parse(next).map_or_else(|| "/".to_owned(), |next| next.as_str().to_owned())
 }

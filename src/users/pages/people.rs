@@ -3,8 +3,8 @@
 use askama::Template;
 use axum::{
     extract::State,
-    http::HeaderMap,
-    response::{IntoResponse as _, Response},
+    http::{HeaderMap, Uri},
+    response::{IntoResponse as _, Redirect, Response},
 };
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -75,12 +75,19 @@ pub async fn show(
     State(db): State<PgPool>,
     Path(name): Path<String>,
     Query(query): Query<Paged>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
     let username = Username::parse(&name).ok().filter(|username| username.as_str() == name);
     let username = username.ok_or(Error::NotFound)?;
     let person = db::find(&db, &username).await?.ok_or(Error::NotFound)?;
-    let address = |cursor| format!("/users/{}?after={cursor}", person.username);
+    // Each person has one address, in the name's own spelling.
+    let own = format!("/users/{}", person.username);
+    if uri.path() != own {
+        let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+        return Ok(Redirect::permanent(&format!("{own}{query}")).into_response());
+    }
+    let address = |cursor| format!("{own}?after={cursor}");
     let list =
         by_author(&db, shell.viewer_id(), person.id, query.after.as_deref(), address).await?;
     if wants_fragment(&headers) {

@@ -20,6 +20,29 @@ impl Database {
         PgConnectOptions::from_str(&self.url).unwrap()
     }
 
+    /// As somebody who may read and write every row, and make or change no table.
+    pub async fn options_of_a_mere_writer(&self) -> PgConnectOptions {
+        let mut admin = admin().await;
+        admin.execute("select pg_advisory_lock(7302)").await.unwrap();
+        let makes =
+            "do $$ begin create role writer; exception when duplicate_object then null; end $$";
+        for sql in [makes, "grant writer to social_post", "select pg_advisory_unlock(7302)"] {
+            admin.execute(sql).await.unwrap();
+        }
+        for schema in ["public", "tower_sessions"] {
+            for sql in [
+                format!("grant usage on schema {schema} to writer"),
+                format!(
+                    "grant select, insert, update, delete on all tables in schema {schema} to writer"
+                ),
+                format!("grant usage on all sequences in schema {schema} to writer"),
+            ] {
+                self.pool.execute(sql.as_str()).await.unwrap();
+            }
+        }
+        self.options().options([("role", "writer")])
+    }
+
     /// Makes what [`absent_database`] only named.
     pub async fn create(&self) {
         make(&mut admin().await, &self.name, "template0").await;
