@@ -357,6 +357,41 @@ fn networks(list: Option<&str>) -> Result<Vec<IpNet>, BadSetting> {
         .map_err(|_| bad("TRUSTED_PROXIES", "must be networks such as 127.0.0.0/8,::1/128"))
 }
 
+fn api(source: &Source, is_local: bool) -> Result<Api, BadSetting> {
+    let secret = |name| {
+        let text = source.secret(name)?;
+        text.map(|text| text.parse().map_err(|problem: &str| bad(name, problem))).transpose()
+    };
+    let current: Option<JwtSecret> = secret("JWT_SECRET")?;
+    let previous: Option<JwtSecret> = secret("JWT_SECRET_PREVIOUS")?;
+    let enabled: Option<bool> = source.parse("API_ENABLED", "must be true or false")?;
+    // With the local Postgres a secret is made where none is given.
+    if current.is_none() && !is_local {
+        if enabled == Some(true) {
+            return Err(bad("JWT_SECRET", "is needed beside API_ENABLED=true"));
+        }
+        if previous.is_some() {
+            return Err(bad("JWT_SECRET", "is needed beside JWT_SECRET_PREVIOUS"));
+        }
+    }
+    let problem = "must be origins such as https://app.example.org, with commas between them";
+    let list = source.text("CORS_ALLOWED_ORIGINS")?.unwrap_or_default();
+    let origins = list.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let origins = origins.map(|origin| {
+        let origin: BaseUrl = origin.parse().ok()?;
+        HeaderValue::from_str(origin.origin()).ok()
+    });
+    Ok(Api {
+        is_off: enabled == Some(false),
+        secret: current,
+        previous,
+        minutes: source.number("ACCESS_TOKEN_EXPIRE_MINUTES", 30, 1, 43_200)?,
+        origins: origins
+            .collect::<Option<_>>()
+            .ok_or_else(|| bad("CORS_ALLOWED_ORIGINS", problem))?,
+    })
+}
+
 fn outgoing(url: Option<String>, from: Option<String>) -> Result<Option<Outgoing>, BadSetting> {
     let (url, from) = match (url, from) {
         (None, None) => return Ok(None),

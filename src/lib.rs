@@ -7,8 +7,9 @@
 //! | `mod.rs`   | the nouns: types that cannot be built wrong, and rules    |
 //! | `db.rs`    | the verbs: every SQL statement of the feature             |
 //! | `pages.rs` | the face people see: HTML handlers and their view structs |
+//! | `api.rs`   | the face programs see: JSON handlers and wire structs     |
 //!
-//! (`api.rs`, the face programs see, joins them with the API.) A verb that is more than SQL has a
+//! A verb that is more than SQL has a
 //! file named after it. [`routes`] lists every URL, `web` holds what the features share and knows
 //! none of them, and [`cli`] is what an operator types.
 
@@ -17,6 +18,7 @@ pub mod config;
 pub mod database;
 pub mod import;
 pub mod mail;
+pub mod openapi;
 pub mod posts;
 pub mod routes;
 pub mod search;

@@ -1,26 +1,30 @@
 //! Every URL of the site. Read this file first.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
+    http::{HeaderName, HeaderValue, Method, header},
     middleware::{from_fn, from_fn_with_state, map_response},
-    routing::{get, post},
+    routing::{delete, get, post, put},
 };
 use sqlx::PgPool;
+use tower::util::option_layer;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{CompressionLayer, CompressionLevel},
+    cors::{AllowOrigin, CorsLayer},
 };
 
 use crate::{
     config::Site,
     mail::Mailer,
-    posts, search,
+    openapi, posts, search,
     users::{
         self, Passwords,
         pages::{entering, places, recovery, settings},
+        tokens::{Tokens, bearer},
     },
     votes,
     web::{
@@ -31,12 +35,18 @@ use crate::{
     },
 };
 
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// What a handler may reach. Handlers ask for the one field they need.
 #[derive(Clone, FromRef)]
 pub struct App {
     pub db: PgPool,
     pub site: Arc<Site>,
     pub passwords: Passwords,
+    /// Where the API is on.
+    pub tokens: Option<Tokens>,
+    /// Whose pages may call the API.
+    pub origins: Arc<[HeaderValue]>,
     pub mailer: Mailer,
     pub limits: Limits,
     pub throttle: Throttle,
@@ -102,19 +112,88 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready));
 
-    pages
-        .merge(files)
+    let router = match app.tokens {
+        Some(_) => pages.merge(files).nest("/api/v1", api(&app)),
+        None => pages.merge(files),
+    };
+    router
         .layer(from_fn(page::without_trailing_slash))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(app.clone(), limits::run_to_the_end))
         .layer(from_fn_with_state(app.clone(), posts::writing::give_back))
         .layer(from_fn(limits::arrive_first))
         .layer(from_fn(limits::short_address))
-        .layer(from_fn_with_state(app.clone(), error::as_page))
+        .layer(from_fn_with_state(app.clone(), error::by_face))
         // Two, because their levels mean different things; what one has packed the other leaves alone.
         .layer(CompressionLayer::new().no_gzip().quality(CompressionLevel::Precise(4)))
         .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(app.clone(), headers::security))
         .layer(from_fn(request_log::log))
         .with_state(app)
+}
+
+/// The face for programs: never a cookie, always a bearer's token.
+fn api(app: &App) -> Router<App> {
+    let me = Router::new()
+        .route("/users/me", get(users::api::me))
+        .route("/users/me/password", put(users::api::change_password))
+        .route("/users/me/email", put(users::api::change_email))
+        .route("/users/me/export", get(users::api::export))
+        .route("/users/me/deletion", post(users::api::delete_account))
+        .route("/users/me/sessions", get(users::api::sessions).delete(users::api::end_sessions))
+        .route("/users/me/sessions/{id}", delete(users::api::end_session))
+        .route("/users/me/tokens", delete(users::api::end_tokens));
+
+    let people = Router::new()
+        .route("/users", get(users::api::index).post(users::api::sign_up))
+        .route("/users/{username}", get(users::api::show))
+        .route("/login", post(users::api::log_in))
+        .route("/password/forgot", post(users::api::forgot_password))
+        .route("/password/reset", post(users::api::reset_password))
+        .route("/email/confirm", post(users::api::confirm_email))
+        .layer(DefaultBodyLimit::max(limits::SMALL_BODY));
+
+    let posts = Router::new()
+        .route("/posts", get(posts::api::index).post(posts::api::publish))
+        .route("/posts/preview", post(posts::api::preview))
+        .route(
+            "/posts/{id}",
+            get(posts::api::show)
+                .put(posts::api::replace)
+                .patch(posts::api::change)
+                .delete(posts::api::delete),
+        )
+        .route("/posts/{id}/vote", put(votes::api::cast).delete(votes::api::take_back))
+        .layer(DefaultBodyLimit::max(limits::POST_BODY));
+
+    let described = Router::new()
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(openapi::docs));
+
+    me.merge(people)
+        .merge(posts)
+        .merge(described)
+        .fallback(error::no_such_page)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(from_fn_with_state(app.clone(), bearer::by_token))
+        .layer(option_layer(cors(&app.origins)))
+        .layer(map_response(page::not_stored_by_default))
+}
+
+/// Nothing by default; otherwise exactly the listed origins, and never with credentials.
+fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY];
+    let exposed = [header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
+    Some(
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+            .allow_methods(methods)
+            .allow_headers(headers)
+            .expose_headers(exposed)
+            .max_age(Duration::from_mins(10)),
+    )
 }

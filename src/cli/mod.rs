@@ -54,6 +54,8 @@ enum Command {
     User(user::User),
     /// Add a small set of sample posts, people and votes
     Demo,
+    /// Print the description of the API (OpenAPI 3.1)
+    Openapi,
 }
 
 /// What ends a command early, and with which exit code.
@@ -117,6 +119,10 @@ fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
 }
 
 fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failure> {
+    // Of the program, whatever its settings.
+    if let Some(Command::Openapi) = command {
+        return say(crate::openapi::json().context("cannot write the description")?);
+    }
     let settings = Settings::load(listen)?;
     logging::start(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -152,7 +158,7 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
             Command::Import(command) => import::run(&db, command).await,
             Command::User(command) => user::run(&db, settings, command).await,
             Command::Demo => demo::run(&db).await,
-            Command::Serve(_) | Command::Migrate(_) => Ok(()),
+            Command::Serve(_) | Command::Migrate(_) | Command::Openapi => Ok(()),
         }
     }
     .await;

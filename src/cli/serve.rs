@@ -1,7 +1,14 @@
 //! `serve`: the site.
 
-use std::time::Duration;
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    time::Duration,
+};
 
+use anyhow::Context as _;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{
     net::TcpListener,
@@ -11,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, current_schema};
 use crate::{
-    config::{Database, Settings, Site},
+    config::{Api, Database, JwtSecret, Settings, Site},
     database::{local::LocalPostgres, pool},
     mail::Mailer,
     posts,
     routes::{self, App},
     server::{self, Patience},
-    users::{self, Passwords},
+    users::{self, Passwords, secret::Secret, tokens::Tokens},
     web::{limits::Limits, throttle::Throttle},
 };
 
@@ -44,11 +51,23 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     match &settings.database {
         Database::Url(options) => {
             let may_migrate = settings.run_migrations;
-            serve(&settings, PgConnectOptions::clone(options), listener, stop, may_migrate).await
+            let secret = settings.api.secret.clone();
+            let options = PgConnectOptions::clone(options);
+            serve(&settings, options, secret, listener, stop, may_migrate).await
         }
         Database::Local => {
             let local = LocalPostgres::start(&settings.data_dir).await?;
-            let served = serve(&settings, local.connect_options(), listener, stop, true).await;
+            let secret = match &settings.api.secret {
+                Some(secret) => Ok(secret.clone()),
+                None => kept_secret(&settings.data_dir),
+            };
+            let served = match secret {
+                Ok(secret) => {
+                    let options = local.connect_options();
+                    serve(&settings, options, Some(secret), listener, stop, true).await
+                }
+                Err(err) => Err(err.into()),
+            };
             local.stop().await;
             served
         }
@@ -58,6 +77,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
 async fn serve(
     settings: &Settings,
     options: PgConnectOptions,
+    secret: Option<JwtSecret>,
     listener: TcpListener,
     stop: CancellationToken,
     may_migrate: bool,
@@ -67,6 +87,11 @@ async fn serve(
         db: db.clone(),
         site: settings.site.clone(),
         passwords: Passwords::new()?,
+        tokens: secret.filter(|_| !settings.api.is_off).map(|secret| {
+            let Api { previous, minutes, .. } = &settings.api;
+            Tokens::new(&secret, previous.as_ref(), *minutes, &settings.site)
+        }),
+        origins: settings.api.origins.clone().into(),
         mailer: Mailer::new(settings.mail.as_ref())?,
         limits: Limits::default(),
         throttle: Throttle::new(settings.rate_limits),
@@ -115,6 +140,28 @@ async fn serve(
     server::serve(listener, router, running, patience, stop.cancelled_owned()).await;
     db.close().await;
     Ok(())
+}
+
+/// What tokens are signed with where nobody has said: made once, and kept beside the local cluster.
+fn kept_secret(data_dir: &Path) -> anyhow::Result<JwtSecret> {
+    let path = data_dir.join("jwt-secret");
+    let wrong = || format!("{}: remove it, and a new one is made", path.display());
+    match fs::read_to_string(&path) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|problem: &str| anyhow::anyhow!("{problem}"))
+            .with_context(wrong),
+        Err(err) if err.kind() == ErrorKind::NotFound => {
+            let text = format!("{}{}", Secret::new().reveal(), Secret::new().reveal());
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create_new(true).mode(0o600).open(&path);
+            file.and_then(|mut file| writeln!(file, "{text}"))
+                .with_context(|| path.display().to_string())?;
+            text.parse().map_err(|problem: &str| anyhow::anyhow!("{problem}"))
+        }
+        Err(err) => Err(err).with_context(|| path.display().to_string()),
+    }
 }
 
 /// Until the database is back and its schema fits, `/readyz` says 503; here the log says why.

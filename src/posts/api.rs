@@ -1,5 +1,7 @@
 //! Posts, for programs.
 
+#![allow(unused_qualifications, reason = "utoipa names what it is given in full")]
+
 use axum::{
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -11,7 +13,7 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Body, Draft, Key, Link, PostId, Score, Slice, Title, db,
+    Body, Draft, Key, Link, PostId, Score, Slice, Title, Version, db,
     db::Publication,
     markdown,
     ranking::{After, Hot, Period, Rank, Written},
@@ -22,6 +24,7 @@ use crate::{
     web::{
         Error, Result,
         client::ClientNet,
+        cursor,
         error::Field,
         extract::{Path, Query, number},
         json::Json,
@@ -164,54 +167,52 @@ pub async fn index(
     let by = author.map_or(0, |author| author.0);
     let after = listing.after.as_deref();
 
-    let (ids, next) = if let Some(words) = listing.search.as_deref().filter(|words| !words.is_empty()) {
-        let words = search::Words::parse(words)
-            .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
-        match me {
-            Some(me) => throttle.take(Act::Search, me.0)?,
-            None => throttle.take(Act::Search, client)?,
-        }
-        let sort = match listing.sort {
-            Sort::New => search::Sort::New,
-            Sort::Hot => search::Sort::Relevance,
-            Sort::Top => search::Sort::Top,
+    let (ids, next) =
+        if let Some(words) = listing.search.as_deref().filter(|words| !words.is_empty()) {
+            let words = search::Words::parse(words)
+                .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
+            match me {
+                Some(me) => throttle.take(Act::Search, me)?,
+                None => throttle.take(Act::Search, client)?,
+            }
+            let sort = match listing.sort {
+                Sort::New => search::Sort::New,
+                Sort::Hot => search::Sort::Relevance,
+                Sort::Top => search::Sort::Top,
+            };
+            let list = format!("api search {} {by} {}", sort.word(), words.as_str());
+            let after = After::<Hot>::decode(&list, after)?;
+            let found = search::db::matches(&pool, &words, sort, author, after, slice).await?;
+            page(found.into_iter().map(|(id, rank)| (id, rank.to_bits())), &list, limit)
+        } else {
+            let list = format!("api {} {by}", listing.sort.word());
+            match listing.sort {
+                Sort::New => {
+                    let after = After::<Written>::decode(&list, after)?;
+                    let posts = match author {
+                        Some(author) => db::by_author(&pool, me, author, after, slice).await?,
+                        None => db::newest(&pool, me, after, slice).await?,
+                    };
+                    page(ranks::<Written>(&posts), &list, limit)
+                }
+                Sort::Hot => {
+                    let after = After::<Hot>::decode(&list, after)?;
+                    let posts = match author {
+                        Some(author) => db::hot_by_author(&pool, me, author, after, slice).await?,
+                        None => db::hot(&pool, me, after, slice).await?,
+                    };
+                    page(ranks::<Hot>(&posts), &list, limit)
+                }
+                Sort::Top => {
+                    let after = After::<Score>::decode(&list, after)?;
+                    let posts = match author {
+                        Some(author) => db::top_by_author(&pool, me, author, after, slice).await?,
+                        None => db::top(&pool, me, Period::All, after, slice).await?,
+                    };
+                    page(ranks::<Score>(&posts), &list, limit)
+                }
+            }
         };
-        let list = format!("api search {} {by} {}", sort.word(), words.as_str());
-        let after = After::<Hot>::decode(&list, after)?;
-        let found = search::db::find(&pool, me, &words, sort, author, after, slice).await?;
-        // Titles that merely look alike are a help for people, not an answer for programs.
-        let hits = if found.is_similar { Vec::new() } else { found.hits };
-        let posts = hits.into_iter().map(|hit| super::Listed { hot: hit.rank, ..hit.post }).collect();
-        page::<Hot>(posts, &list, limit)
-    } else {
-        let list = format!("api {} {by}", listing.sort.word());
-        match listing.sort {
-            Sort::New => {
-                let after = After::<Written>::decode(&list, after)?;
-                let posts = match author {
-                    Some(author) => db::by_author(&pool, me, author, after, slice).await?,
-                    None => db::newest(&pool, me, after, slice).await?,
-                };
-                page::<Written>(posts, &list, limit)
-            }
-            Sort::Hot => {
-                let after = After::<Hot>::decode(&list, after)?;
-                let posts = match author {
-                    Some(author) => db::hot_by_author(&pool, me, author, after, slice).await?,
-                    None => db::hot(&pool, me, after, slice).await?,
-                };
-                page::<Hot>(posts, &list, limit)
-            }
-            Sort::Top => {
-                let after = After::<Score>::decode(&list, after)?;
-                let posts = match author {
-                    Some(author) => db::top_by_author(&pool, me, author, after, slice).await?,
-                    None => db::top(&pool, me, Period::All, after, slice).await?,
-                };
-                page::<Score>(posts, &list, limit)
-            }
-        }
-    };
     let posts = db::find_all(&pool, &ids, me).await?;
     let posts = posts.into_iter().map(|post| Post::of(post, viewer.as_ref())).collect();
     Ok(Json(Posts { posts, next }))
@@ -222,17 +223,22 @@ async fn author(pool: &PgPool, name: &str) -> Result<Option<UserId>> {
     Ok(users::db::find(pool, &username).await?.map(|person| person.id))
 }
 
+fn ranks<R: Rank>(posts: &[super::Listed]) -> impl Iterator<Item = (PostId, i64)> {
+    posts.iter().map(|post| (post.id, R::of(post).to_bits()))
+}
+
 /// The ids of a page, and the cursor to the next.
-fn page<R: Rank>(
-    mut posts: Vec<super::Listed>,
+fn page(
+    posts: impl Iterator<Item = (PostId, i64)>,
     list: &str,
     limit: i64,
 ) -> (Vec<PostId>, Option<String>) {
+    let mut posts: Vec<_> = posts.collect();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let is_full = posts.len() > limit;
     posts.truncate(limit);
-    let next = posts.last().filter(|_| is_full).map(|last| After::<R>::encode(list, last));
-    (posts.into_iter().map(|post| post.id).collect(), next)
+    let next = posts.last().filter(|_| is_full).map(|(id, rank)| cursor::encode(list, *rank, id.0));
+    (posts.into_iter().map(|(id, _)| id).collect(), next)
 }
 
 /// What an author gives.
@@ -253,6 +259,7 @@ pub struct NewPost {
 }
 
 /// The members to change. `"url": null` takes the link away.
+#[expect(clippy::option_option, reason = "not there, null, or a text")]
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostChange {
@@ -268,6 +275,7 @@ pub struct PostChange {
 }
 
 /// Tells a member that is null from one that is not there.
+#[expect(clippy::option_option, reason = "not there, null, or a text")]
 fn there<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(from).map(Some)
 }
@@ -315,7 +323,7 @@ pub async fn publish(
 ) -> Result<Response> {
     let key = idempotency_key(&headers)?;
     let draft = post.check()?;
-    throttle.take(Act::Write, viewer.id.0)?;
+    throttle.take(Act::Write, viewer.id)?;
     let id = match db::publish(&pool, viewer.id, &draft, key).await? {
         Publication::Post(id) => id,
         Publication::KeyTaken(_) => {
@@ -376,7 +384,7 @@ pub async fn replace(
 ) -> Result<Json<Post>> {
     own(&pool, &viewer, id).await?;
     let draft = post.check()?;
-    save(&pool, &throttle, &viewer, id, &draft).await
+    save(&pool, &throttle, &viewer, id, &draft, None).await
 }
 
 /// Changes a part of what I wrote
@@ -386,6 +394,7 @@ pub async fn replace(
     responses(
         (status = 200, body = Post),
         (status = 403, description = "It is another's", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It was changed meanwhile", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub async fn change(
@@ -396,16 +405,15 @@ pub async fn change(
     Json(change): Json<PostChange>,
 ) -> Result<Json<Post>> {
     let post = own(&pool, &viewer, id).await?;
+    let version = post.version();
     let url = match change.url {
         Some(url) => url.unwrap_or_default(),
         None => post.link.map(|link| link.as_str().to_owned()).unwrap_or_default(),
     };
-    let draft = check(
-        &change.title.unwrap_or(post.title),
-        &url,
-        &change.body.unwrap_or(post.body),
-    )?;
-    save(&pool, &throttle, &viewer, id, &draft).await
+    let draft =
+        check(&change.title.unwrap_or(post.title), &url, &change.body.unwrap_or(post.body))?;
+    // What is not given must be what stands there, not what stood there a moment ago.
+    save(&pool, &throttle, &viewer, id, &draft, Some(version)).await
 }
 
 async fn save(
@@ -414,11 +422,17 @@ async fn save(
     viewer: &Viewer,
     id: PostId,
     draft: &Draft,
+    version: Option<Version>,
 ) -> Result<Json<Post>> {
-    throttle.take(Act::Write, viewer.id.0)?;
-    // The statement alone decides; nobody gave a version, so the last one counts.
-    db::edit(pool, id, viewer.id, draft, None).await?;
+    throttle.take(Act::Write, viewer.id)?;
+    let is_saved = db::edit(pool, id, viewer.id, draft, version).await?;
+    // The statement alone decides; this tells why it did nothing.
     let post = own(pool, viewer, id).await?;
+    if !is_saved {
+        return Err(Error::Conflict(
+            "The post has been changed meanwhile. Read it, then try again.".into(),
+        ));
+    }
     Ok(Json(Post::of(post, Some(viewer))))
 }
 
@@ -477,7 +491,8 @@ pub async fn preview(
     State(throttle): State<Throttle>,
     Json(text): Json<Text>,
 ) -> Result<Json<Rendered>> {
-    let body = Body::parse(&text.body).map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
-    throttle.take(Act::Preview, viewer.id.0)?;
+    let body =
+        Body::parse(&text.body).map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
+    throttle.take(Act::Preview, viewer.id)?;
     Ok(Json(Rendered { body_html: markdown::to_html(body.as_str()).as_str().to_owned() }))
 }

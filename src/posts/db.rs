@@ -4,7 +4,7 @@ use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 
 use super::{
-    Draft, Key, Link, Listed, Post, PostId, Score, Version,
+    Draft, Key, Link, Listed, Post, PostId, Score, Slice, Version,
     markdown::{self, Html},
     ranking::{After, Hot, Period, Written},
 };
@@ -40,60 +40,65 @@ macro_rules! listed {
     };
 }
 
-/// The hottest posts first, from `after` on; one more than a page, where there is one.
+/// The hottest posts first, from `after` on.
 pub async fn hot(
     db: &PgPool,
     viewer: Option<UserId>,
     after: Option<After<Hot>>,
+    slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     listed!(
         viewer,
-        "where (r.hot, r.post_id) < ($2, $3) order by r.hot desc, r.post_id desc limit $4",
+        "where (r.hot, r.post_id) < ($2, $3) order by r.hot desc, r.post_id desc limit $4 offset $5",
         rank,
         id,
-        PER_PAGE + 1,
+        slice.limit,
+                slice.skip,
     )
     .fetch_all(db)
     .await
 }
 
-/// The newest posts first, from `after` on; one more than a page, where there is one.
+/// The newest posts first, from `after` on.
 pub async fn newest(
     db: &PgPool,
     viewer: Option<UserId>,
     after: Option<After<Written>>,
+    slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
     let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
     listed!(
         viewer,
         "where (r.created_at, r.post_id) < (coalesce($2, 'infinity'::timestamptz), $3)
-        order by r.created_at desc, r.post_id desc limit $4",
+        order by r.created_at desc, r.post_id desc limit $4 offset $5",
         at,
         id,
-        PER_PAGE + 1,
+        slice.limit,
+        slice.skip,
     )
     .fetch_all(db)
     .await
 }
 
-/// The posts of a period with the most votes first, from `after` on; one more than a page, where
-/// there is one.
+/// The posts of a period with the most votes first, from `after` on.
 pub async fn top(
     db: &PgPool,
     viewer: Option<UserId>,
     period: Period,
     after: Option<After<Score>>,
+    slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
     let (score, id) = after.map_or((i64::MAX, i64::MAX), |after| (after.rank.0, after.id.0));
     match period.days() {
         None => {
             listed!(
                 viewer,
-                "where (r.score, r.post_id) < ($2, $3) order by r.score desc, r.post_id desc limit $4",
+                "where (r.score, r.post_id) < ($2, $3) order by r.score desc, r.post_id desc limit $4 offset $5",
                 score,
                 id,
-                PER_PAGE + 1,
+                slice.limit,
+                slice.skip,
             )
             .fetch_all(db)
             .await
@@ -102,11 +107,12 @@ pub async fn top(
             listed!(
                 viewer,
                 "where (r.score, r.post_id) < ($2, $3) and r.created_at > now() - make_interval(days => $4)
-                order by r.score desc, r.post_id desc limit $5",
+                order by r.score desc, r.post_id desc limit $5 offset $6",
                 score,
                 id,
                 days,
-                PER_PAGE + 1,
+                slice.limit,
+                slice.skip,
             )
             .fetch_all(db)
             .await
@@ -114,22 +120,70 @@ pub async fn top(
     }
 }
 
-/// One person's posts, the newest first, from `after` on; one more than a page, where there is one.
+/// One person's posts, the newest first, from `after` on.
 pub async fn by_author(
     db: &PgPool,
     viewer: Option<UserId>,
     author: UserId,
     after: Option<After<Written>>,
+    slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
     let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
     listed!(
         viewer,
         "where p.author_id = $2 and (p.created_at, p.id) < (coalesce($3, 'infinity'::timestamptz), $4)
-        order by p.created_at desc, p.id desc limit $5",
+        order by p.created_at desc, p.id desc limit $5 offset $6",
         author as UserId,
         at,
         id,
-        PER_PAGE + 1,
+        slice.limit,
+                slice.skip,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// One person's posts, the hottest first, from `after` on.
+pub async fn hot_by_author(
+    db: &PgPool,
+    viewer: Option<UserId>,
+    author: UserId,
+    after: Option<After<Hot>>,
+    slice: Slice,
+) -> sqlx::Result<Vec<Listed>> {
+    let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
+    listed!(
+        viewer,
+        "where p.author_id = $2 and (r.hot, r.post_id) < ($3, $4)
+        order by r.hot desc, r.post_id desc limit $5 offset $6",
+        author as UserId,
+        rank,
+        id,
+        slice.limit,
+        slice.skip,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// One person's posts with the most votes first, from `after` on.
+pub async fn top_by_author(
+    db: &PgPool,
+    viewer: Option<UserId>,
+    author: UserId,
+    after: Option<After<Score>>,
+    slice: Slice,
+) -> sqlx::Result<Vec<Listed>> {
+    let (score, id) = after.map_or((i64::MAX, i64::MAX), |after| (after.rank.0, after.id.0));
+    listed!(
+        viewer,
+        "where p.author_id = $2 and (r.score, r.post_id) < ($3, $4)
+        order by r.score desc, r.post_id desc limit $5 offset $6",
+        author as UserId,
+        score,
+        id,
+        slice.limit,
+        slice.skip,
     )
     .fetch_all(db)
     .await
@@ -153,6 +207,33 @@ pub async fn find(db: &PgPool, id: PostId, viewer: Option<UserId>) -> sqlx::Resu
         viewer as Option<UserId>,
     )
     .fetch_optional(db)
+    .await
+}
+
+/// The posts with these ids as their pages show them, in the same order; those that are gone are left
+/// out.
+pub async fn find_all(
+    db: &PgPool,
+    ids: &[PostId],
+    viewer: Option<UserId>,
+) -> sqlx::Result<Vec<Post>> {
+    sqlx::query_as!(
+        Post,
+        r#"
+        select p.id as "id: PostId", p.author_id as "author_id: UserId", u.username as "author: Username",
+            p.title, p.url as "link: Link", p.body, p.body_html as "body_html: Html", r.score as "score: Score",
+            exists (select from votes v where v.post_id = p.id and v.user_id = $2) as "voted!",
+            p.created_at, p.edited_at
+        from unnest($1::bigint[]) with ordinality as asked (id, place)
+        join posts p on p.id = asked.id
+        join post_ranks r on r.post_id = p.id
+        join users u on u.id = p.author_id
+        order by asked.place
+        "#,
+        &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
+        viewer as Option<UserId>,
+    )
+    .fetch_all(db)
     .await
 }
 

@@ -1,5 +1,6 @@
 //! What people post.
 
+pub mod api;
 pub mod db;
 pub mod markdown;
 pub mod pages;
@@ -7,6 +8,7 @@ pub mod ranking;
 pub mod writing;
 
 use serde::{Deserialize, Deserializer, de};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
@@ -146,6 +148,15 @@ impl Key {
     }
 }
 
+impl Key {
+    /// The one that stands for a key of the author's own making.
+    pub fn of(text: &[u8]) -> Key {
+        let mut half = [0; 16];
+        half.copy_from_slice(&Sha256::digest(text)[..16]);
+        Key(uuid::Builder::from_custom_bytes(half).into_uuid())
+    }
+}
+
 impl std::fmt::Display for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -157,6 +168,18 @@ impl<'de> Deserialize<'de> for Key {
         let text = String::deserialize(from)?;
         text.parse().map(Key).map_err(|_| de::Error::custom("not a key"))
     }
+}
+
+/// Which part of a list is asked for, from its beginning or from a cursor on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    pub limit: i64,
+    pub skip: i64,
+}
+
+impl Slice {
+    /// A page for readers, and one more where the list goes on.
+    pub const PAGE: Slice = Slice { limit: db::PER_PAGE + 1, skip: 0 };
 }
 
 /// What an author gives: checked, but not yet a post.

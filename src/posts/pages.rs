@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use super::{
-    Listed, Post, PostId, Score, db,
+    Listed, Post, PostId, Score, Slice, db,
     ranking::{After, Hot, Order, Period, Rank, Written},
 };
 use crate::{
@@ -84,7 +84,7 @@ pub async fn hot(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Hot>::decode("hot", query.after.as_deref())?;
-    let posts = db::hot(&db, shell.viewer_id(), after).await?;
+    let posts = db::hot(&db, shell.viewer_id(), after, Slice::PAGE).await?;
     let address = |cursor| format!("/?after={cursor}");
     let list = List::new::<Hot>(posts, "hot", address);
     Ok(feed(shell, Order::Hot, list, after.is_some(), &headers))
@@ -97,7 +97,7 @@ pub async fn newest(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Written>::decode("new", query.after.as_deref())?;
-    let posts = db::newest(&db, shell.viewer_id(), after).await?;
+    let posts = db::newest(&db, shell.viewer_id(), after, Slice::PAGE).await?;
     let address = |cursor| format!("/new?after={cursor}");
     let list = List::new::<Written>(posts, "new", address);
     Ok(feed(shell, Order::New, list, after.is_some(), &headers))
@@ -118,7 +118,7 @@ pub async fn top(
 ) -> Result<Response> {
     let name = format!("top {}", query.t.word());
     let after = After::<Score>::decode(&name, query.after.as_deref())?;
-    let posts = db::top(&db, shell.viewer_id(), query.t, after).await?;
+    let posts = db::top(&db, shell.viewer_id(), query.t, after, Slice::PAGE).await?;
     let address = |cursor| format!("/top?t={}&after={cursor}", query.t.word());
     let list = List::new::<Score>(posts, &name, address);
     Ok(feed(shell, Order::Top(query.t), list, after.is_some(), &headers))
@@ -147,7 +147,7 @@ pub async fn by_author(
 ) -> Result<List> {
     let name = format!("by {}", author.0);
     let after = After::<Written>::decode(&name, after)?;
-    let posts = db::by_author(db, viewer, author, after).await?;
+    let posts = db::by_author(db, viewer, author, after, Slice::PAGE).await?;
     Ok(List::new::<Written>(posts, &name, address))
 }
 

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use super::{BOUND, Found, Hit, Marks, Sort, Words, pieces, snippet};
 use crate::{
     posts::{
-        Link, Listed, PostId, Score,
+        Link, Listed, PostId, Score, Slice,
         db::PER_PAGE,
         markdown,
         ranking::{After, Hot},
@@ -115,6 +115,54 @@ pub async fn find(
         },
     });
     Ok(Found { hits: hits.collect(), total, is_similar })
+}
+
+/// As [`find`], for programs: only the ids and by what they are ordered, of one author or of all, and
+/// never titles that merely look alike.
+pub async fn matches(
+    db: &PgPool,
+    words: &Words,
+    sort: Sort,
+    author: Option<UserId>,
+    after: Option<After<Hot>>,
+    slice: Slice,
+) -> sqlx::Result<Vec<(PostId, Hot)>> {
+    let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
+    let rows = sqlx::query!(
+        r#"
+        with asked as materialized (
+            select query from search_query($1) as query where querytree(query) not in ('', 'T')
+        ), hits as materialized (
+            select s.post_id, s.created_at, s.document
+            from post_search s, asked
+            where s.document @@ asked.query
+                and ($2 <> 'new' or (extract(epoch from s.created_at)::float8, s.post_id) < ($3, $4))
+                and ($5::bigint is null or exists (
+                    select from posts p where p.id = s.post_id and p.author_id = $5))
+            order by s.created_at desc, s.post_id desc
+            limit $6::bigint + $8
+        ), ranked as (
+            select h.post_id, case $2
+                when 'new' then extract(epoch from h.created_at)::float8
+                when 'top' then r.score::float8
+                else ts_rank(h.document, asked.query)::float8 end as rank
+            from hits h join post_ranks r on r.post_id = h.post_id, asked
+        )
+        select post_id as "id: PostId", rank as "rank!" from ranked
+        where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $7 offset $8
+        "#,
+        words.as_str(),
+        sort.word(),
+        rank,
+        id,
+        author as Option<UserId>,
+        BOUND,
+        slice.limit,
+        slice.skip,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, Hot(row.rank))).collect())
 }
 
 /// What a reader sees of a text that begins so.

@@ -1,5 +1,7 @@
 //! People and one's own account, for programs.
 
+#![allow(unused_qualifications, reason = "utoipa names what it is given in full")]
+
 use std::sync::Arc;
 
 use axum::{
@@ -92,7 +94,12 @@ pub struct SignUp {
     #[schema(example = "ada@example.org", format = "email", max_length = 254)]
     email: String,
     /// 10 to 128 characters that are not easily guessed.
-    #[schema(example = "violet kettle 9 harbour", format = "password", min_length = 10, max_length = 128)]
+    #[schema(
+        example = "violet kettle 9 harbour",
+        format = "password",
+        min_length = 10,
+        max_length = 128
+    )]
     password: String,
 }
 
@@ -133,27 +140,27 @@ pub async fn sign_up(
     gate.may_look()?;
     let taken = db::taken(&pool, &username, &email).await?;
     if !taken.is_empty() {
-        return Err(Error::Taken(taken.iter().map(taken_field).collect()));
+        return Err(Error::Taken(taken.iter().map(|taken| taken_field(*taken)).collect()));
     }
     gate.may_sign_up()?;
     let hash = passwords.hash(password).await?;
     let id = db::sign_up(&pool, &username, &email, &hash, Role::Member)
         .await?
-        .map_err(|taken| Error::Taken(vec![taken_field(&taken)]))?;
+        .map_err(|taken| Error::Taken(vec![taken_field(taken)]))?;
     let person = db::find(&pool, &username).await?.ok_or(Error::NotFound)?;
     links.send_confirm(id, username.clone(), email);
-    let user =
-        NewUser { id: id.0, username: username.to_string(), created_at: person.created_at };
-    let place = HeaderValue::from_str(&format!("/api/v1/users/{username}")).map_err(Error::internal)?;
+    let user = NewUser { id: id.0, username: username.to_string(), created_at: person.created_at };
+    let place =
+        HeaderValue::from_str(&format!("/api/v1/users/{username}")).map_err(Error::internal)?;
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(user)).into_response())
 }
 
-fn taken_field(taken: &super::Taken) -> Field {
+fn taken_field(taken: super::Taken) -> Field {
     let field = match taken {
         super::Taken::Username => "username",
         super::Taken::Email => "email",
     };
-    Field::new(field, taken)
+    Field::new(field, &taken)
 }
 
 /// The password form of OAuth 2 (RFC 6749, 4.3.2).
@@ -176,6 +183,7 @@ pub struct LogIn {
     client_secret: Option<String>,
 }
 
+#[expect(clippy::struct_field_names, reason = "RFC 6749, 5.1")]
 #[derive(Serialize, ToSchema)]
 pub struct Token {
     access_token: String,
@@ -200,7 +208,10 @@ pub async fn log_in(
     Form(typed): Form<LogIn>,
 ) -> Result<Response> {
     if typed.grant_type.is_some_and(|kind| !kind.is_empty() && kind != "password") {
-        return Err(Error::Fields(vec![Field::new("grant_type", &"Only `password` is known here.")]));
+        return Err(Error::Fields(vec![Field::new(
+            "grant_type",
+            &"Only `password` is known here.",
+        )]));
     }
     let tokens = tokens.ok_or(Error::NotFound)?;
     let user = gate.log_in(&typed.username, &typed.password).await?.ok_or_else(|| {
@@ -277,7 +288,12 @@ pub async fn index(State(pool): State<PgPool>, Query(query): Query<Paged>) -> Re
 pub struct PasswordChange {
     #[schema(format = "password", example = "violet kettle 9 harbour")]
     current_password: String,
-    #[schema(format = "password", min_length = 10, max_length = 128, example = "marble otter 7 lantern")]
+    #[schema(
+        format = "password",
+        min_length = 10,
+        max_length = 128,
+        example = "marble otter 7 lantern"
+    )]
     new_password: String,
 }
 
@@ -347,8 +363,8 @@ pub async fn change_email(
     State(pool): State<PgPool>,
     Json(typed): Json<EmailChange>,
 ) -> Result<StatusCode> {
-    let new = Email::parse(&typed.email)
-        .map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
+    let new =
+        Email::parse(&typed.email).map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
     really(&gate, &viewer, &typed.current_password).await?;
     if links.are_on() {
         gate.may_mail(new.canonical())?;
@@ -357,7 +373,7 @@ pub async fn change_email(
     }
     gate.may_look()?;
     let changed = db::change_email(&pool, viewer.id, &new).await?;
-    changed.map_err(|taken| Error::Taken(vec![taken_field(&taken)]))?;
+    changed.map_err(|taken| Error::Taken(vec![taken_field(taken)]))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -508,8 +524,8 @@ pub async fn forgot_password(
     if !links.are_on() {
         return Err(Error::NotFound);
     }
-    let email = Email::parse(&typed.email)
-        .map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
+    let email =
+        Email::parse(&typed.email).map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
     gate.may_look()?;
     gate.may_mail(email.canonical())?;
     links.send_reset(email);
@@ -521,7 +537,12 @@ pub async fn forgot_password(
 pub struct Reset {
     /// The last part of the link's address.
     token: String,
-    #[schema(format = "password", min_length = 10, max_length = 128, example = "marble otter 7 lantern")]
+    #[schema(
+        format = "password",
+        min_length = 10,
+        max_length = 128,
+        example = "marble otter 7 lantern"
+    )]
     new_password: String,
 }
 
@@ -539,13 +560,15 @@ pub async fn reset_password(
     Json(typed): Json<Reset>,
 ) -> Result<StatusCode> {
     let secret: Secret = typed.token.parse().map_err(|_| Error::NotFound)?;
-    let of = links::db::look(&pool, &secret.key(), Purpose::Password).await?.ok_or(Error::NotFound)?;
+    let of =
+        links::db::look(&pool, &secret.key(), Purpose::Password).await?.ok_or(Error::NotFound)?;
     let email = of.email.as_deref().and_then(|email| Email::parse(email).ok());
     let words = context(&site.name, Some(&of.username), email.as_ref());
     let new = NewPassword::parse(&typed.new_password, &words)
         .map_err(|bad| Error::Fields(vec![Field::new("new_password", &bad)]))?;
     let hash = passwords.hash(new).await?;
-    let email = links::db::set_password(&pool, &secret.key(), &hash).await?.ok_or(Error::NotFound)?;
+    let email =
+        links::db::set_password(&pool, &secret.key(), &hash).await?.ok_or(Error::NotFound)?;
     tracing::info!("a password was reset by a link");
     if let Some(email) = email {
         links.send(letters::password_changed(&site, &of.username, &email));
@@ -579,7 +602,7 @@ pub async fn confirm_email(
     let secret: Secret = typed.token.parse().map_err(|_| Error::NotFound)?;
     let of = links::db::look(&pool, &secret.key(), Purpose::Email).await?.ok_or(Error::NotFound)?;
     let confirmed = links::db::confirm_email(&pool, &secret.key()).await?.ok_or(Error::NotFound)?;
-    let before = confirmed.map_err(|taken| Error::Taken(vec![taken_field(&taken)]))?;
+    let before = confirmed.map_err(|taken| Error::Taken(vec![taken_field(taken)]))?;
     if let Some(before) = before.filter(|before| of.email.as_ref() != Some(before)) {
         links.send(letters::email_changed(&site, &of.username, &before));
     }

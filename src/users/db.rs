@@ -56,9 +56,8 @@ pub async fn taken(db: &PgPool, username: &Username, email: &Email) -> sqlx::Res
     Ok(taken.into_iter().filter_map(|(is_taken, what)| is_taken.then_some(what)).collect())
 }
 
-/// People, the newest first, from the one after `after` on; one more than a page, where there is
-/// one.
-pub async fn list(db: &PgPool, after: Option<UserId>) -> sqlx::Result<Vec<Person>> {
+/// People, the newest first, from the one after `after` on, at most `limit`.
+pub async fn list(db: &PgPool, after: Option<UserId>, limit: i64) -> sqlx::Result<Vec<Person>> {
     sqlx::query_as!(
         Person,
         r#"
@@ -70,7 +69,7 @@ pub async fn list(db: &PgPool, after: Option<UserId>) -> sqlx::Result<Vec<Person
         limit $2
         "#,
         after.map_or(i64::MAX, |after| after.0),
-        PER_PAGE + 1,
+        limit,
     )
     .fetch_all(db)
     .await

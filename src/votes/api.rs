@@ -67,7 +67,7 @@ async fn set(
     id: PostId,
     ballot: Ballot,
 ) -> Result<Json<Standing>> {
-    throttle.take(Act::Vote, viewer.id.0)?;
+    throttle.take(Act::Vote, viewer.id)?;
     let outcome = db::set(pool, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     let voted = ballot == Ballot::Cast;
     Ok(Json(Standing { post_id: id.0, score: outcome.score.0, voted }))

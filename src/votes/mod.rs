@@ -1,5 +1,6 @@
 //! One vote for each person and post.
 
+pub mod api;
 pub mod db;
 pub mod pages;
 

@@ -59,6 +59,9 @@ pub enum Error {
     /// The same, where what they ask for belongs to somebody already.
     #[error("Somebody has that already.")]
     Taken(Vec<Field>),
+    /// What is asked for does not go together with how things stand.
+    #[error("{0}")]
+    Conflict(Cow<'static, str>),
     /// What the caller sent breaks a rule. Safe to show: it only repeats their own input.
     #[error("{0}")]
     Invalid(Cow<'static, str>),
@@ -105,7 +108,7 @@ impl Error {
             Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Error::UnsupportedType | Error::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Error::Invalid(_) | Error::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Taken(_) => StatusCode::CONFLICT,
+            Error::Taken(_) | Error::Conflict(_) => StatusCode::CONFLICT,
             Error::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Error::Busy | Error::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -73,6 +73,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// A whole number from a query, in its one spelling, from `least` to `most`; `default` where there is
+/// none.
+pub fn number(
+    name: &'static str,
+    text: Option<&str>,
+    default: i64,
+    least: i64,
+    most: i64,
+) -> Result<i64, Error> {
+    let Some(text) = text else { return Ok(default) };
+    let number = text.parse().ok().filter(|number: &i64| number.to_string() == text);
+    number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        Error::BadRequest(format!("{name} is a whole number from {least} to {most}.").into())
+    })
+}
+
 /// A part of the path. What does not parse names nothing: 404.
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Path), rejection(Error))]

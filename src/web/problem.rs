@@ -49,8 +49,7 @@ pub async fn as_problem(request: Request, next: Next) -> Response {
     };
     let title = status.canonical_reason().unwrap_or("Error");
     let detail = describe(&response).into_owned();
-    let problem =
-        Problem { r#type: "about:blank", title, status: status.as_u16(), detail, errors };
+    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail, errors };
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
         challenge(headers, error.as_deref());

@@ -47,7 +47,7 @@ pub async fn index(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
-    let mut people = db::list(&db, after.map(|(_, id)| UserId(id))).await?;
+    let mut people = db::list(&db, after.map(|(_, id)| UserId(id)), db::PER_PAGE + 1).await?;
     let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
     let is_full = people.len() > page;
     people.truncate(page);

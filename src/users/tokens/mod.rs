@@ -135,7 +135,8 @@ impl Key {
         let secret = secret.as_bytes();
         Key {
             // Tells the keys apart and says nothing of the secret.
-            id: URL_SAFE_NO_PAD.encode(&Sha256::new().chain_update("kid").chain_update(secret).finalize()[..6]),
+            id: URL_SAFE_NO_PAD
+                .encode(&Sha256::new().chain_update("kid").chain_update(secret).finalize()[..6]),
             encoding: EncodingKey::from_secret(secret),
             decoding: DecodingKey::from_secret(secret),
         }

@@ -19,13 +19,20 @@ use social_post::{
     mail::Mailer,
     posts::db::Publication,
     routes::{self, App},
-    users::Passwords,
+    users::{Passwords, tokens::Tokens},
     web::{limits::Limits, throttle::Throttle},
 };
 use sqlx::PgPool;
 
 pub use database::{Database, absent_database, database, empty_database};
 pub use visitor::{Reply, Visitor, encode};
+
+/// What the tests' sites sign their tokens with.
+pub const JWT_SECRET: &str = "a secret of the tests, 32 bytes or more";
+
+pub fn tokens(site: &Site) -> Tokens {
+    Tokens::new(&JWT_SECRET.parse().unwrap(), None, 30, site)
+}
 
 /// Good enough for the site, and for every person in these tests.
 pub const PASSWORD: &str = "violet kettle 9 harbour";
@@ -85,6 +92,8 @@ impl TestSite {
             db: db.clone(),
             site: Arc::new(site),
             passwords: Passwords::new().unwrap(),
+            tokens: Some(tokens(&site)),
+            origins: Arc::new([]),
             mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
             throttle: Throttle::new(false),
