@@ -90,9 +90,9 @@ impl TestSite {
         };
         let app = App {
             db: db.clone(),
+            tokens: Some(tokens(&site)),
             site: Arc::new(site),
             passwords: Passwords::new().unwrap(),
-            tokens: Some(tokens(&site)),
             origins: Arc::new([]),
             mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
