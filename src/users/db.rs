@@ -2,7 +2,7 @@
 
 use sqlx::PgPool;
 
-use super::{Email, Person, Role, Taken, UserId, Username};
+use super::{Email, Person, Role, Taken, UserId, Username, proof::Proven};
 use crate::database::pool::retrying;
 
 pub const PER_PAGE: i64 = 50;
@@ -125,15 +125,25 @@ pub async fn reset_password(db: &PgPool, username: &Username, hash: &str) -> sql
     .fetch_optional(db)
     .await?;
     match user {
-        Some(user) => change_password(db, user, hash).await.map(|()| true),
+        Some(user) => Ok(change_password(db, user, hash).await?.is_some()),
         None => Ok(false),
     }
 }
 
 /// Gives `user` another password; ends every session and token, voids every link, and forgets every
-/// device of theirs.
-pub async fn change_password(db: &PgPool, user: UserId, hash: &str) -> sqlx::Result<()> {
-    sqlx::query!(
+/// device of theirs. Whoever knows it has proven from now on who they are; `None` once the account is
+/// gone.
+pub async fn change_password(
+    db: &PgPool,
+    user: UserId,
+    hash: &str,
+) -> sqlx::Result<Option<Proven>> {
+    let mut tx = db.begin().await?;
+    // First their row: a log-in that is on its way waits here or is seen below.
+    sqlx::query!("select from users where id = $1 for update", user as UserId)
+        .execute(&mut *tx)
+        .await?;
+    let epoch = sqlx::query_scalar!(
         r#"
         with links as (
             delete from mailed_links where user_id = $1
@@ -145,13 +155,15 @@ pub async fn change_password(db: &PgPool, user: UserId, hash: &str) -> sqlx::Res
             )
         )
         update users set password_hash = $2, auth_epoch = auth_epoch + 1 where id = $1
+        returning auth_epoch
         "#,
         user as UserId,
         hash,
     )
-    .execute(db)
+    .fetch_optional(&mut *tx)
     .await?;
-    Ok(())
+    tx.commit().await?;
+    Ok(epoch.map(|epoch| Proven { user, epoch }))
 }
 
 /// Gives `user` another address, which nobody has proven yet, and voids every link. Refused where
@@ -299,6 +311,14 @@ async fn try_delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<()
 /// Keeps a person out until [`restore`]: ends every session and token. `false` if there is no such
 /// person. Repeating it changes nothing.
 pub async fn suspend(db: &PgPool, username: &Username) -> sqlx::Result<bool> {
+    let mut tx = db.begin().await?;
+    // First their row: a log-in that is on its way waits here or is seen below.
+    sqlx::query!(
+        "select from users where lower(username) = lower($1) for update",
+        username.as_str()
+    )
+    .execute(&mut *tx)
+    .await?;
     let suspended = sqlx::query_scalar!(
         r#"
         with person as (
@@ -316,8 +336,9 @@ pub async fn suspend(db: &PgPool, username: &Username) -> sqlx::Result<bool> {
         "#,
         username.as_str(),
     )
-    .fetch_optional(db)
+    .fetch_optional(&mut *tx)
     .await?;
+    tx.commit().await?;
     Ok(suspended.is_some())
 }
 

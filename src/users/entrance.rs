@@ -10,7 +10,11 @@ use axum::{
 use sqlx::PgPool;
 use tower_sessions::Session;
 
-use super::{Passwords, UserId, proof::Gate, sessions};
+use super::{
+    Passwords,
+    proof::{Gate, Proven},
+    sessions,
+};
 use crate::{
     config::Site,
     web::{Error, Result, throttle::Throttle},
@@ -53,11 +57,11 @@ where
 }
 
 impl Entrance {
-    /// Logs `user` in under a new id, on what is a known device of theirs from now on; `response` tells
-    /// the browser.
-    pub async fn let_in(&self, user: UserId, mut response: Response) -> Result<Response> {
-        sessions::open(&self.db, &self.session, user, &self.user_agent).await?;
-        let cookie = self.gate.know_device(user, &self.site).await?;
+    /// Logs them in under a new id, on what is a known device of theirs from now on; `response` tells
+    /// the browser. A 401 if all their sessions were ended since they proved it.
+    pub async fn let_in(&self, proven: Proven, mut response: Response) -> Result<Response> {
+        sessions::open(&self.db, &self.session, proven, &self.user_agent).await?;
+        let cookie = self.gate.know_device(proven.user, &self.site).await?;
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }

@@ -156,9 +156,11 @@ async fn one_sees_where_one_is_logged_in_and_ends_one_or_all_others() {
     assert_eq!(page.body.matches("This device").count(), 1);
     assert!(page.body.find("This device") < page.body.find("Firefox on Windows"), "first");
 
+    let missing = bob.post("/settings/sessions/revoke", &[("session", "x")]).await;
     for handle in [handles[1].as_str(), "00000000-0000-0000-0000-000000000000", "x", ""] {
         let reply = bob.post("/settings/sessions/revoke", &[("session", handle)]).await;
         assert_eq!(reply.status, 404, "{handle} is not Bob's");
+        assert_eq!(reply.body, missing.body, "{handle} looks like none at all");
     }
     for fields in
         [vec![], vec![("others", "false")], vec![("others", "true"), ("session", &handles[1])]]
@@ -194,6 +196,22 @@ async fn one_sees_where_one_is_logged_in_and_ends_one_or_all_others() {
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/"));
     assert!(ada.cookie("sid").is_none(), "to end this session is to log out");
     assert!(!is_in(&ada).await);
+}
+
+#[tokio::test]
+async fn a_sessions_handle_is_random_and_tells_nothing_of_its_id() {
+    let site = TestSite::new().await;
+    let ada = site.member("ada").await;
+    let handle = async || handles(&ada.get("/settings/sessions").await).remove(0);
+    let first = handle().await;
+    let uuid: uuid::Uuid = first.parse().unwrap();
+    assert_eq!(uuid.get_version(), Some(uuid::Version::Random), "{first}");
+    // The same session, put in once more.
+    sqlx::query("delete from user_sessions").execute(&site.db).await.unwrap();
+    let sql = "insert into user_sessions (session_id, user_id, user_agent) \
+               select id, 1, '' from tower_sessions.session";
+    sqlx::query(sql).execute(&site.db).await.unwrap();
+    assert_ne!(handle().await, first);
 }
 
 #[tokio::test]

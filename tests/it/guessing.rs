@@ -1,11 +1,27 @@
 //! How often one may try to get in, and how its owner gets in all the same.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use social_post::web::{client::Peer, throttle::Throttle};
+use tracing::{
+    Event,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    Layer, Registry,
+    layer::{Context, SubscriberExt as _},
+    util::SubscriberInitExt as _,
+};
 
-use crate::support::{
-    Database, PASSWORD, Reply, TestSite, Visitor, database, encode, post_office::PostOffice,
+use crate::{
+    server::{Program, post},
+    support::{
+        Database, PASSWORD, Reply, TestSite, Visitor, database, encode, post_office::PostOffice,
+    },
 };
 
 const WRONG: &str = "wrong password here";
@@ -313,4 +329,123 @@ async fn a_site_that_is_told_so_counts_nothing() {
         assert_eq!(log_in(&site.visitor(), "ada", WRONG).await.status, 401);
     }
     assert_eq!(site.count("select count(*) from password_tries").await, 0);
+}
+
+/// A hundred and fifty at once are more than may wait for their turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_the_site_was_too_busy_to_look_at_does_not_count() {
+    let site = throttled().await;
+    site.member("ada").await;
+    let send = |n: usize, login: String| {
+        let visitor = site.visitor();
+        tokio::spawn(async move {
+            let address = format!("192.0.{}.{}", 2 + n / 200, n % 200);
+            let fields = [("login", login.as_str()), ("password", WRONG)];
+            post_from(&address, &visitor, "/login", &fields).await.status.as_u16()
+        })
+    };
+    let crowd: Vec<_> = (0..150).map(|n| send(n, format!("nobody-{n}"))).collect();
+    let hers: Vec<_> = (150..154).map(|n| send(n, "ada".to_owned())).collect();
+    let (mut looked_at, mut turned_away) = (0, 0);
+    for done in hers {
+        match done.await.unwrap() {
+            401 => looked_at += 1,
+            503 => turned_away += 1,
+            status => panic!("{status}"),
+        }
+    }
+    for done in crowd {
+        assert!(matches!(done.await.unwrap(), 401 | 503));
+    }
+    assert!(turned_away > 0, "nobody was in her way");
+    for _ in looked_at..5 {
+        assert_eq!(log_in(&site.visitor(), "ada", WRONG).await.status, 401);
+    }
+    waits(&log_in(&site.visitor(), "ada", PASSWORD).await, 60);
+}
+
+/// The work that the program does, because the time it takes depends on what else the machine does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_name_a_wrong_password_and_a_suspended_person_cost_the_same_work() {
+    const ROUNDS: usize = 12;
+    let database = database().await;
+    let site = TestSite::over(database.options(), "http://site.test");
+    for name in ["ada", "eve"] {
+        site.member(name).await;
+    }
+    let sql = "update users set suspended_at = now() where username = 'eve'";
+    sqlx::query(sql).execute(&site.db).await.unwrap();
+    let settings = [("LISTEN_ADDR", "127.0.0.1:0"), ("RATE_LIMITS", "on")];
+    let program = Program::start_with(&database.url, &settings).await;
+    program.comes_to("/readyz", 200).await;
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.child.id())).unwrap();
+        let fields = stat.rsplit_once(')').unwrap().1;
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    };
+
+    let kinds = [("nobody", WRONG), ("ada", WRONG), ("eve", PASSWORD)];
+    let mut work = [0; 3];
+    for round in 0..ROUNDS {
+        sqlx::query("delete from password_tries").execute(&site.db).await.unwrap();
+        for (kind, (login, password)) in kinds.into_iter().enumerate() {
+            // Each from an address of its own, of which the program itself makes as little.
+            let from = format!("X-Forwarded-For: 192.0.2.{}\r\nHost:", round * 3 + kind);
+            let request = post("/login", "", &[("login", login), ("password", password)]);
+            let before = ticks();
+            let reply = program.ask(request.replace("Host:", &from)).await;
+            work[kind] += ticks() - before;
+            assert_eq!(reply.status, 401, "{login}");
+        }
+    }
+    let mean = work.iter().sum::<u64>() / 3;
+    assert!(
+        work.iter().all(|work| work.abs_diff(mean) * 4 <= mean),
+        "hundredths of a second: {work:?}"
+    );
+}
+
+/// What is said to the database.
+#[derive(Clone, Default)]
+struct Statements(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Statements {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::query" {
+            event.record(&mut self.clone());
+        }
+    }
+}
+
+impl Visit for Statements {
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "summary" {
+            self.0.lock().unwrap().push(value.to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_database_the_same() {
+    let site = throttled().await;
+    for name in ["ada", "eve"] {
+        site.member(name).await;
+    }
+    let sql = "update users set suspended_at = now() where username = 'eve'";
+    sqlx::query(sql).execute(&site.db).await.unwrap();
+    let said = Statements::default();
+    let _listening = Registry::default().with(said.clone()).set_default();
+    let mut all = BTreeMap::new();
+    for login in ["nobody", "nobody@example.org", "ada", "ada@example.org", "eve"] {
+        let password = if login == "eve" { PASSWORD } else { WRONG };
+        assert_eq!(log_in(&site.visitor(), login, password).await.status, 401);
+        // A connection that has rested is asked whether it is well.
+        let mut said = std::mem::take(&mut *said.0.lock().unwrap());
+        said.retain(|statement| !statement.contains("now() = statement_timestamp()"));
+        assert!(said.len() >= 2, "{login}: {said:?}");
+        all.insert(login, said);
+    }
+    assert!(all.values().all(|said| *said == all["ada"]), "{all:#?}");
 }

@@ -172,6 +172,76 @@ async fn of_many_who_use_a_link_at_once_one_succeeds() {
     assert!(fits(&site, "ada", &winners[0]).await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_browsers_that_confirm_an_address_at_once_one_does() {
+    let office = PostOffice::open().await;
+    let site = TestSite::mailing(&office).await;
+    let ada = site.member("ada").await;
+    let link = office.letters(1).await.remove(0).link("/email/confirm");
+    let tries: Vec<_> = (0..6)
+        .map(|_| {
+            let (visitor, link) = (site.visitor(), link.clone());
+            tokio::spawn(async move { visitor.post(&link, &[]).await.status.as_u16() })
+        })
+        .collect();
+    let mut statuses = Vec::new();
+    for done in tries {
+        statuses.push(done.await.unwrap());
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [303, 404, 404, 404, 404, 404]);
+    ada.get("/settings").await.has("and it is confirmed");
+}
+
+#[tokio::test]
+async fn another_address_voids_the_links_sent_to_the_old_one_and_a_suspended_person_has_none() {
+    let office = PostOffice::open().await;
+    let site = TestSite::mailing(&office).await;
+    let ada = member(&site, &office, "ada").await;
+    let stranger = site.visitor();
+    let status = async |link: &str| stranger.get(link).await.status.as_u16();
+
+    stranger.post("/password/forgot", &[("email", "ada@example.org")]).await;
+    let reset = latest(&office, 2, "new password").await.link("/password/reset");
+    let change = [("current_password", PASSWORD), ("email", "countess@example.org")];
+    assert_eq!(ada.post("/settings/email", &change).await.status, 303);
+    let letters = office.letters(3).await;
+    let letter = letters.iter().find(|letter| letter.to == "countess@example.org").unwrap();
+    let confirm = letter.link("/email/confirm");
+
+    sqlx::query("update users set suspended_at = now()").execute(&site.db).await.unwrap();
+    for link in [&reset, &confirm] {
+        assert_eq!(status(link).await, 404, "{link}");
+    }
+    assert_eq!(stranger.post(&confirm, &[]).await.status, 404);
+    assert_eq!(stranger.post(&reset, &[("new_password", BETTER)]).await.status, 404);
+    sqlx::query("update users set suspended_at = null").execute(&site.db).await.unwrap();
+    assert_eq!((status(&reset).await, status(&confirm).await), (200, 200));
+
+    assert_eq!(stranger.post(&confirm, &[]).await.status, 303);
+    assert_eq!(status(&reset).await, 404, "it went to an address that counts no more");
+    assert_eq!(stranger.post(&reset, &[("new_password", BETTER)]).await.status, 404);
+    assert!(fits(&site, "countess@example.org", PASSWORD).await);
+}
+
+/// An operator may call the site what they like.
+#[tokio::test]
+async fn a_letter_says_everything_as_text_in_both_of_its_forms() {
+    let office = PostOffice::open().await;
+    let outgoing = office.outgoing();
+    let site = TestSite::altered(|app| {
+        app.mailer = social_post::mail::Mailer::new(Some(&outgoing)).unwrap();
+        std::sync::Arc::make_mut(&mut app.site).name = "R&D <b>é</b> \"x\"".into();
+    })
+    .await;
+    site.member("ada").await;
+    let letter = office.letters(1).await.remove(0);
+    assert_eq!(letter.subject, "Confirm your address for R&D <b>é</b> \"x\"");
+    assert!(letter.text.contains("R&D <b>é</b> \"x\""), "{}", letter.text);
+    assert!(letter.html.contains("R&#38;D &#60;b&#62;é&#60;/b&#62;"), "{}", letter.html);
+    assert!(!letter.html.contains("<b>é"), "{}", letter.html);
+}
+
 #[tokio::test]
 async fn who_asks_for_a_link_learns_nothing_about_who_has_an_account() {
     let office = PostOffice::open().await;
@@ -195,12 +265,9 @@ async fn who_asks_for_a_link_learns_nothing_about_who_has_an_account() {
         "mike@example.org.evil.test",
     ] {
         let stranger = site.visitor();
-        let reply = stranger
-            .send(
-                stranger.form("/password/forgot").header("x-forwarded-host", "evil.test"),
-                crate::support::encode(&[("email", email)]),
-            )
-            .await;
+        let mut request = stranger.form("/password/forgot").header("x-forwarded-host", "evil.test");
+        request.headers_mut().unwrap().insert("host", "evil.test".parse().unwrap());
+        let reply = stranger.send(request, crate::support::encode(&[("email", email)])).await;
         let mut headers = reply.headers.clone();
         headers.remove("x-request-id");
         answers.push((reply.status, headers, reply.body));

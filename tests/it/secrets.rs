@@ -282,6 +282,70 @@ async fn what_matters_for_security_is_in_the_log_one_line_each_whatever_is_sent(
     assert!(told["cause"].as_str().unwrap().contains("author_id"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_changes_of_ones_account_and_what_is_too_often_is_in_the_log() {
+    let database = database().await;
+    let settings = [ANYWHERE, ("LOG_FORMAT", "json"), ("RATE_LIMITS", "on")];
+    let mut program = Program::start_with(&database.url, &settings).await;
+    let account = [("username", "ada"), ("email", "ada@example.org"), ("password", PASSWORD)];
+    let (current, wrong) = (("current_password", PASSWORD), ("current_password", "wrong"));
+    let leaving = |current| post("/settings/delete-account", "COOKIE", &[current]);
+    let guess = || post("/login", "", &[("login", "ada"), ("password", "wrong")]);
+    let guesses = (0..5).map(|_| (guess(), 401, "log-in refused"));
+    let looks = (0..40).map(|n| {
+        let login = format!("nobody-{n}");
+        (post("/login", "", &[("login", &login), ("password", "wrong")]), 0, "")
+    });
+    let steps = [
+        (post("/signup", "", &account), 303, "signed up"),
+        (leaving(wrong), 422, "password refused"),
+        (
+            post("/settings/password", "COOKIE", &[current, ("new_password", PASSWORD)]),
+            303,
+            "changed the password",
+        ),
+        (
+            post("/settings/email", "COOKIE", &[current, ("email", "countess@example.org")]),
+            303,
+            "gave another address",
+        ),
+        (
+            post("/settings/sessions/revoke", "COOKIE", &[("others", "true")]),
+            303,
+            "ended all other sessions",
+        ),
+        (get("/settings/export", "COOKIE"), 200, "took their data along"),
+        (leaving(current), 303, "deleted the account"),
+    ];
+    let steps = steps.into_iter().chain(guesses);
+    let steps = steps.chain([(guess(), 429, "too many tries at a password")]).chain(looks);
+    let (mut cookie, mut asked) = (String::new(), Vec::new());
+    for (request, status, said) in steps {
+        let reply = program.ask(request.replace("COOKIE", &cookie)).await;
+        assert!(status == 0 || reply.status == status, "{request}: {}", reply.body);
+        if let Some(set) = reply.cookies().iter().find(|cookie| cookie.starts_with("sid=")) {
+            cookie = set.split(';').next().unwrap().to_owned();
+        }
+        asked.push((reply.header("x-request-id").to_owned(), reply.status.as_u16(), said));
+    }
+
+    let entries = entries(&mut program).await;
+    let said_under = |id: &str| -> Vec<&str> {
+        let own = entries.iter().filter(|entry| entry["span"]["id"] == id);
+        own.filter_map(|entry| entry["message"].as_str()).collect()
+    };
+    let mut throttled = 0;
+    for (id, status, said) in &asked {
+        let found = said_under(id);
+        assert!(said.is_empty() || found == [*said, "answered"], "{said}: {found:?}");
+        if said.is_empty() && *status == 429 {
+            throttled += 1;
+            assert_eq!(found, ["throttled", "answered"]);
+        }
+    }
+    assert!(throttled > 0, "a network has its budget too");
+}
+
 /// A bad cookie costs the log no more than a good one, whatever it is asked for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_bad_cookies_says_nothing_in_the_log() {

@@ -1,6 +1,18 @@
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use crate::support::{PASSWORD, TestSite, Visitor, encode};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use social_post::{
+    users::{UserId, proof::Proven, secret::Secret},
+    web::throttle::Throttle,
+};
+
+use crate::support::{PASSWORD, Reply, TestSite, Visitor, database, encode, social_post};
 
 async fn log_in(visitor: &Visitor, name: &str) {
     let reply = visitor.post("/login", &[("login", name), ("password", PASSWORD)]).await;
@@ -10,6 +22,22 @@ async fn log_in(visitor: &Visitor, name: &str) {
 async fn is_logged_in(site: &TestSite, cookie: &str) -> bool {
     let request = site.visitor().request("GET".parse().unwrap(), "/").header("cookie", cookie);
     site.visitor().send(request, "").await.body.contains("action=\"/logout\"")
+}
+
+/// One that costs next to nothing, so that there is time for many rounds.
+fn weak_hash() -> String {
+    hash(8, 1)
+}
+
+/// One that is never made anew.
+fn strong_hash() -> String {
+    hash(19_456, 2)
+}
+
+fn hash(memory: u32, passes: u32) -> String {
+    let params = Params::new(memory, passes, 1, None).unwrap();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    argon2.hash_password(PASSWORD.as_bytes()).unwrap().to_string()
 }
 
 #[tokio::test]
@@ -157,10 +185,7 @@ async fn a_request_in_flight_does_not_bring_a_session_back() {
     let site = TestSite::new().await;
     let post = site.post_by("cy", "Hello").await;
     site.member("ada").await;
-    // A hash that costs next to nothing, so that there is time for many rounds.
-    let weak =
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).unwrap());
-    let weak = weak.hash_password(PASSWORD.as_bytes()).unwrap().to_string();
+    let weak = weak_hash();
     sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
     for round in 0..200 {
         sqlx::query("update users set password_hash = $1 where username = 'ada'")
@@ -185,7 +210,7 @@ async fn a_request_in_flight_does_not_bring_a_session_back() {
                 _ => visitor.post("/posts", &[("title", "Late")]).await,
             }
         });
-        tokio::time::sleep(std::time::Duration::from_micros(round * 40)).await;
+        tokio::time::sleep(Duration::from_micros(round * 40)).await;
         let request = site.visitor().form("/logout").header("cookie", format!("sid={id}"));
         let out = site.visitor().send(request, "").await;
         let again = slow.await.unwrap();
@@ -195,6 +220,149 @@ async fn a_request_in_flight_does_not_bring_a_session_back() {
         let alive = site.count("select count(*) from user_sessions").await;
         assert_eq!(alive, i64::from(round % 4 == 2 && again.status == 303), "round {round}");
         sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
+    }
+}
+
+/// A browser logged in as `user`, without the time that a password takes.
+async fn logged_in(site: &TestSite, user: i64) -> Visitor {
+    let id = tower_sessions::session::Id::default();
+    let key = social_post::users::sessions::key(id);
+    let sql = "insert into tower_sessions.session values ($1, '', now() + interval '1 day')";
+    sqlx::query(sql).bind(&key).execute(&site.db).await.unwrap();
+    let sql = "insert into user_sessions (session_id, user_id, user_agent, last_seen_at) \
+               values ($1, $2, '', now() - interval '10 minutes')";
+    sqlx::query(sql).bind(&key).bind(user).execute(&site.db).await.unwrap();
+    let visitor = site.visitor();
+    visitor.set_cookie("sid", &id.to_string());
+    visitor
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_ended_from_elsewhere_stays_over_however_busily_it_is_used() {
+    let site = TestSite::new().await;
+    let post = site.post_by("cy", "Hello").await;
+    for round in 0..32 {
+        let user: i64 = sqlx::query_scalar(
+            "insert into users (username, password_hash) values ($1, $2) returning id",
+        )
+        .bind(format!("person{round}"))
+        .bind(weak_hash())
+        .fetch_one(&site.db)
+        .await
+        .unwrap();
+        let (owner, lost) = (logged_in(&site, user).await, logged_in(&site, user).await);
+        let (cookie, lost) = (lost.cookie_header(), Arc::new(lost));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let busy: Vec<_> = (0..3)
+            .map(|n| {
+                let (lost, is_over) = (lost.clone(), is_over.clone());
+                tokio::spawn(async move {
+                    while !is_over.load(Ordering::Relaxed) {
+                        let reply = match n {
+                            0 => lost.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await,
+                            1 => lost.get("/settings/sessions").await,
+                            _ => lost.post("/posts", &[("title", "Late")]).await,
+                        };
+                        assert!(reply.status.as_u16() < 500, "{} {}", reply.status, reply.body);
+                    }
+                })
+            })
+            .collect();
+        let current = ("current_password", PASSWORD);
+        let (ended, left) = match round % 4 {
+            0 => {
+                let fields = [current, ("new_password", "marble otter 7 lantern")];
+                (owner.post("/settings/password", &fields).await, 1)
+            }
+            1 => (owner.post("/settings/sessions/revoke", &[("others", "true")]).await, 1),
+            2 => (owner.post("/settings/delete-account", &[current]).await, 0),
+            _ => (reset_by_link(&site, user).await, 0),
+        };
+        assert_eq!(ended.status, 303, "round {round}: {}", ended.body);
+        assert!(!is_logged_in(&site, &cookie).await, "round {round}");
+        is_over.store(true, Ordering::Relaxed);
+        for task in busy {
+            task.await.unwrap();
+        }
+        assert!(!is_logged_in(&site, &cookie).await, "round {round}");
+        assert_eq!(site.count("select count(*) from user_sessions").await, left, "round {round}");
+        let kept = site.count("select count(*) from tower_sessions.session").await;
+        assert_eq!(kept, left, "round {round}");
+        sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
+    }
+}
+
+/// A new password through a link that needs no mail to get here.
+async fn reset_by_link(site: &TestSite, user: i64) -> Reply {
+    let secret = Secret::new();
+    sqlx::query("insert into mailed_links (user_id, purpose, key) values ($1, 'password', $2)")
+        .bind(user)
+        .bind(secret.key())
+        .execute(&site.db)
+        .await
+        .unwrap();
+    let path = format!("/password/reset/{}", secret.reveal());
+    site.visitor().post(&path, &[("new_password", "marble otter 7 lantern")]).await
+}
+
+/// Who knew the old password, and was being let in as it was changed, is not in afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_in_begun_before_everything_was_ended_does_not_outlive_it() {
+    let database = database().await;
+    let mut site = TestSite::over(database.options(), "http://site.test");
+    site.app.throttle = Throttle::new(true);
+    site.router = social_post::routes::router(site.app.clone());
+    site.db = database.pool.clone();
+    site.member("ada").await;
+    // Stops whoever has given the right password, until this test lets go.
+    for sql in [
+        "create function wait_here() returns trigger language plpgsql as \
+         $$ begin perform pg_advisory_lock(1), pg_advisory_unlock(1); return old; end $$",
+        "create trigger wait_here before delete on password_tries for each row execute function wait_here()",
+    ] {
+        sqlx::query(sql).execute(&site.db).await.unwrap();
+    }
+    let settings = [("DATABASE_URL", database.url.as_str())];
+    let command = |name: &str| {
+        let output = social_post(&["user", name, "ada"], &settings);
+        assert!(output.status.success(), "{output:?}");
+    };
+    for ending in ["a link", "reset-password", "suspend"] {
+        let sql = "update users set password_hash = $1";
+        sqlx::query(sql).bind(strong_hash()).execute(&site.db).await.unwrap();
+        sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
+        let mut gate = site.db.acquire().await.unwrap();
+        sqlx::query("select pg_advisory_lock(1)").execute(&mut *gate).await.unwrap();
+        let visitor = Arc::new(site.visitor());
+        let log_in = tokio::spawn({
+            let visitor = visitor.clone();
+            async move { visitor.post("/login", &[("login", "ada"), ("password", PASSWORD)]).await }
+        });
+        let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted \
+                       and database = (select oid from pg_database where datname = current_database())";
+        while site.count(waiting).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+
+        match ending {
+            "a link" => assert_eq!(reset_by_link(&site, 1).await.status, 303),
+            "suspend" => {
+                command("suspend");
+                command("restore");
+            }
+            other => command(other),
+        }
+        sqlx::query("select pg_advisory_unlock(1)").execute(&mut *gate).await.unwrap();
+
+        let reply = log_in.await.unwrap();
+        site.app.limits.running.close();
+        site.app.limits.running.wait().await;
+        site.app.limits.running.reopen();
+        // Told to come back where the machine was too slow for one request.
+        assert!(matches!(reply.status.as_u16(), 401 | 503), "{ending}: {}", reply.status);
+        assert_eq!(visitor.get("/settings").await.status, 303, "{ending}: it is in");
+        assert_eq!(site.count("select count(*) from user_sessions").await, 0, "{ending}");
+        assert_eq!(site.count("select count(*) from tower_sessions.session").await, 0, "{ending}");
     }
 }
 
@@ -288,8 +456,8 @@ async fn those_who_log_in_all_at_once_have_no_more_sessions_than_twenty() {
                 .execute(&db)
                 .await
                 .unwrap();
-                let ada = social_post::users::UserId(1);
-                social_post::users::sessions::db::open(&db, &key, ada, "").await.unwrap();
+                let ada = Proven { user: UserId(1), epoch: 0 };
+                assert!(social_post::users::sessions::db::open(&db, &key, ada, "").await.unwrap());
             });
         }
         opening.join_all().await;

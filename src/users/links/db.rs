@@ -101,7 +101,15 @@ pub async fn set_password(
     key: &str,
     hash: &str,
 ) -> sqlx::Result<Option<Option<String>>> {
-    sqlx::query_scalar!(
+    let mut tx = db.begin().await?;
+    // First their row: a log-in that is on its way waits here or is seen below.
+    sqlx::query!(
+        "select from users where id = (select user_id from mailed_links where key = $1) for update",
+        key
+    )
+    .execute(&mut *tx)
+    .await?;
+    let email = sqlx::query_scalar!(
         r#"
         with link as (
             delete from mailed_links l using users u
@@ -123,8 +131,10 @@ pub async fn set_password(
         key,
         hash,
     )
-    .fetch_optional(db)
-    .await
+    .fetch_optional(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(email)
 }
 
 /// Uses a link to prove an address, which is its owner's from now on; their other link is void.

@@ -19,6 +19,7 @@ use crate::{
         entrance::Entrance,
         links::Links,
         password::{BadPassword, context},
+        proof::Proven,
         sessions,
     },
     web::{
@@ -83,7 +84,9 @@ pub async fn sign_up(
     match register(&db, &passwords, &entrance, &shell.site, &typed).await {
         Ok(Ok((user, username, email))) => {
             links.send_confirm(user, username, email);
-            Ok(Flash::Welcome.on(entrance.let_in(user, see_other(&typed.next)).await?))
+            // Nothing of theirs was ended yet.
+            let proven = Proven { user, epoch: 0 };
+            Ok(Flash::Welcome.on(entrance.let_in(proven, see_other(&typed.next)).await?))
         }
         Ok(Err(problems)) => {
             let page = SignUpPage { shell, typed, problems, notice: None };
@@ -189,9 +192,10 @@ pub async fn log_in(
 ) -> Result<Response> {
     let next = afterwards(&typed.next);
     let (problem, error) = match entrance.gate.log_in(&typed.login, &typed.password).await {
-        Ok(Some(user)) => {
-            tracing::info!(user = user.0, "logged in");
-            return Ok(Flash::LoggedIn.on(entrance.let_in(user, see_other(&next)).await?));
+        Ok(Some(proven)) => {
+            let response = entrance.let_in(proven, see_other(&next)).await?;
+            tracing::info!(user = proven.user.0, "logged in");
+            return Ok(Flash::LoggedIn.on(response));
         }
         Ok(None) => {
             tracing::info!("log-in refused");

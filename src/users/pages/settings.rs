@@ -116,23 +116,22 @@ pub async fn change_password(
     };
     let changed = async {
         if !entrance.gate.is_really(viewer.id, &typed.current_password).await? {
-            return Ok(false);
+            return Ok(None);
         }
         let hash = passwords.hash(new).await?;
-        db::change_password(&db, viewer.id, &hash).await?;
-        Ok(true)
+        db::change_password(&db, viewer.id, &hash).await?.ok_or(Error::LogInFirst).map(Some)
     };
     match changed.await {
-        Ok(true) => {
+        Ok(Some(proven)) => {
             tracing::info!(user = viewer.id.0, "changed the password");
             if let Some(email) = &page.own.email {
                 let site = &page.shell.site;
                 links.send(letters::password_changed(site, &viewer.username, email));
             }
-            let response = entrance.let_in(viewer.id, see_other("/settings")).await?;
+            let response = entrance.let_in(proven, see_other("/settings")).await?;
             Ok(Flash::PasswordChanged.on(response))
         }
-        Ok(false) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
+        Ok(None) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
         Err(error) => {
             let (notice, error) = passing(error)?;
             let password = Tried { notice: Some(notice), ..Tried::default() };

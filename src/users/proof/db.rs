@@ -15,6 +15,7 @@ pub struct Credentials {
     pub id: UserId,
     pub password_hash: Option<String>,
     pub is_suspended: bool,
+    pub epoch: i32,
     /// Whether they have logged in on the asking device before.
     pub is_known_device: bool,
 }
@@ -33,6 +34,7 @@ pub async fn by_login(
         Credentials,
         r#"
         select id as "id: UserId", password_hash, suspended_at is not null as "is_suspended!",
+            auth_epoch as epoch,
             exists (select from known_devices d where d.user_id = id and d.key = $3) as "is_known_device!"
         from users where lower(username) = lower($1) or email_key = $2
         "#,
@@ -54,6 +56,7 @@ pub async fn of(
         Credentials,
         r#"
         select id as "id: UserId", password_hash, suspended_at is not null as "is_suspended!",
+            auth_epoch as epoch,
             exists (select from known_devices d where d.user_id = id and d.key = $2) as "is_known_device!"
         from users where id = $1
         "#,

@@ -34,6 +34,14 @@ pub const DEVICE_COOKIE: &str = "device";
 /// Half a year.
 const DEVICE_SECONDS: i64 = 180 * 24 * 60 * 60;
 
+/// Who proved to be whom, and when: as long as nothing has ended all sessions of theirs since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proven {
+    pub user: UserId,
+    /// `users.auth_epoch` as it was then.
+    pub epoch: i32,
+}
+
 /// `gate: Gate` in a handler means that it checks a password.
 pub struct Gate {
     db: PgPool,
@@ -68,7 +76,7 @@ where
 impl Gate {
     /// Who that is, if there is such a person, they are not suspended, and the password is theirs. The
     /// same time and the same answer for whatever is not so; a 429 when there were too many tries.
-    pub async fn log_in(&self, login: &str, password: &str) -> Result<Option<UserId>> {
+    pub async fn log_in(&self, login: &str, password: &str) -> Result<Option<Proven>> {
         let device = self.device.as_ref().map(Secret::key);
         let parsed = Login::parse(login);
         let known = match &parsed {
@@ -88,7 +96,11 @@ impl Gate {
     pub async fn is_really(&self, user: UserId, password: &str) -> Result<bool> {
         let device = self.device.as_ref().map(Secret::key);
         let known = db::of(&self.db, user, device.as_deref()).await?;
-        Ok(self.check(known, "", password).await?.is_some())
+        let is_theirs = self.check(known, "", password).await?.is_some();
+        if !is_theirs {
+            tracing::info!(user = user.0, "password refused");
+        }
+        Ok(is_theirs)
     }
 
     async fn check(
@@ -96,7 +108,7 @@ impl Gate {
         known: Option<Credentials>,
         name: &str,
         password: &str,
-    ) -> Result<Option<UserId>> {
+    ) -> Result<Option<Proven>> {
         let is_known_device = known.as_ref().is_some_and(|known| known.is_known_device);
         let key = match (&known, &self.device) {
             (Some(known), Some(device)) if is_known_device => {
@@ -138,7 +150,7 @@ impl Gate {
             db::renew_hash(&self.db, known.id, old, new).await?;
             tracing::info!(user = known.id.0, "made a password's hash anew");
         }
-        Ok(Some(known.id))
+        Ok(Some(Proven { user: known.id, epoch: known.epoch }))
     }
 
     /// Counts a look at whether a name or an address is taken, as a guess.

@@ -6,22 +6,32 @@ use uuid::Uuid;
 
 use crate::{
     config::Site,
-    users::{UserId, Username, Viewer},
+    users::{UserId, Username, Viewer, proof::Proven},
 };
 
 /// How many sessions one person has at most; the oldest goes first.
 const MAX_SESSIONS: i64 = 20;
 
-/// Gives a session to a person; beyond twenty the oldest of theirs end.
-pub async fn open(db: &PgPool, key: &str, user: UserId, user_agent: &str) -> sqlx::Result<()> {
-    sqlx::query!(
-        "insert into user_sessions (session_id, user_id, user_agent) values ($1, $2, $3)",
+/// Gives a session to a person; beyond twenty the oldest of theirs end. `false` if all of theirs were
+/// ended since they proved who they are, or they are suspended. Whatever ends them locks their row first,
+/// so that it either sees this one or is seen here.
+pub async fn open(db: &PgPool, key: &str, proven: Proven, user_agent: &str) -> sqlx::Result<bool> {
+    let opened = sqlx::query!(
+        r#"
+        insert into user_sessions (session_id, user_id, user_agent)
+        select $1, id, $3 from users where id = $2 and auth_epoch = $4 and suspended_at is null
+        for share
+        "#,
         key,
-        user as UserId,
+        proven.user as UserId,
         user_agent,
+        proven.epoch,
     )
     .execute(db)
     .await?;
+    if opened.rows_affected() == 0 {
+        return Ok(false);
+    }
     // A statement of its own: of many log-ins at once the last one here sees all of them.
     sqlx::query!(
         r#"
@@ -30,12 +40,12 @@ pub async fn open(db: &PgPool, key: &str, user: UserId, user_agent: &str) -> sql
             order by created_at desc, session_id offset $2
         )
         "#,
-        user as UserId,
+        proven.user as UserId,
         MAX_SESSIONS,
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(true)
 }
 
 /// Whose the session is, if it is anybody's and neither it nor its owner's account has ended. The

@@ -15,7 +15,7 @@ use tower_sessions::{
 };
 use tower_sessions_sqlx_store::PostgresStore;
 
-use super::UserId;
+use super::proof::Proven;
 use crate::{
     config::Site,
     web::{Error, Result},
@@ -34,9 +34,14 @@ pub fn layer(db: PgPool, site: &Site) -> SessionManagerLayer<HashedStore> {
         .with_expiry(Expiry::OnInactivity(age))
 }
 
-/// Logs `user` in, under a new id and nothing of the session before: whoever knew the old id,
-/// knows nothing.
-pub async fn open(pool: &PgPool, session: &Session, user: UserId, user_agent: &str) -> Result<()> {
+/// Logs somebody in, under a new id and nothing of the session before: whoever knew the old id,
+/// knows nothing. A 401 if what they proved does not hold any more.
+pub async fn open(
+    pool: &PgPool,
+    session: &Session,
+    proven: Proven,
+    user_agent: &str,
+) -> Result<()> {
     let lost = |err: tower_sessions::session::Error| Error::Unavailable(err.into());
     session.clear().await;
     session.cycle_id().await.map_err(lost)?;
@@ -44,7 +49,10 @@ pub async fn open(pool: &PgPool, session: &Session, user: UserId, user_agent: &s
     session.insert("v", 1).await.map_err(lost)?;
     session.save().await.map_err(lost)?;
     let id = session.id().ok_or_else(|| Error::internal("a saved session has no id"))?;
-    db::open(pool, &key(id), user, user_agent).await?;
+    if !db::open(pool, &key(id), proven, user_agent).await? {
+        session.flush().await.map_err(lost)?;
+        return Err(Error::LogInFirst);
+    }
     Ok(())
 }
 
