@@ -22,7 +22,7 @@ use super::{
     proof::Gate,
     secret::Secret,
     sessions::{self, device::in_words},
-    tokens::{self, Bearing, Tokens},
+    tokens::{self, Tokens},
 };
 use crate::{
     config::Site,
@@ -203,7 +203,6 @@ pub struct Token {
 )]
 pub async fn log_in(
     gate: Gate,
-    State(pool): State<PgPool>,
     State(tokens): State<Option<Tokens>>,
     Form(typed): Form<LogIn>,
 ) -> Result<Response> {
@@ -214,13 +213,12 @@ pub async fn log_in(
         )]));
     }
     let tokens = tokens.ok_or(Error::NotFound)?;
-    let user = gate.log_in(&typed.username, &typed.password).await?.ok_or_else(|| {
+    let proven = gate.log_in(&typed.username, &typed.password).await?.ok_or_else(|| {
         tracing::info!("log-in refused");
         Error::WrongPassword
     })?;
-    let epoch = tokens::db::epoch(&pool, user).await?.ok_or(Error::WrongPassword)?;
-    let access_token = tokens.make(Bearing { user, epoch }).map_err(Error::internal)?;
-    tracing::info!(user = user.0, "gave a token");
+    let access_token = tokens.make(proven).map_err(Error::internal)?;
+    tracing::info!(user = proven.user.0, "gave a token");
     let token = Token { access_token, token_type: "bearer", expires_in: tokens.lifetime() };
     Ok(not_stored(Json(token).into_response()))
 }

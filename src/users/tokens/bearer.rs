@@ -27,7 +27,7 @@ pub async fn by_token(
         Err(error) => return error.into_response(),
     };
     let viewer = match shown {
-        Some(bearing) => match db::viewer(&pool, bearing).await {
+        Some(proven) => match db::viewer(&pool, proven).await {
             Ok(viewer) => viewer,
             Err(err) => return Error::from(err).into_response(),
         },

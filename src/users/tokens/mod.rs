@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::UserId;
+use super::{UserId, proof::Proven};
 use crate::config::{JwtSecret, Site};
 
 const KIND: &str = "at+jwt";
@@ -56,13 +56,6 @@ struct Claims {
     epoch: i32,
 }
 
-/// Who a token was made for, and in which epoch of their account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bearing {
-    pub user: UserId,
-    pub epoch: i32,
-}
-
 impl Tokens {
     pub fn new(
         secret: &JwtSecret,
@@ -85,18 +78,18 @@ impl Tokens {
         self.0.minutes * 60
     }
 
-    pub fn make(&self, bearing: Bearing) -> jsonwebtoken::errors::Result<String> {
+    pub fn make(&self, proven: Proven) -> jsonwebtoken::errors::Result<String> {
         let Keys { current, issuer, audience, .. } = &*self.0;
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let claims = Claims {
             iss: issuer.clone(),
             aud: audience.clone(),
-            sub: bearing.user.0.to_string(),
+            sub: proven.user.0.to_string(),
             iat: now,
             nbf: now,
             exp: now + self.lifetime(),
             jti: Uuid::now_v7(),
-            epoch: bearing.epoch,
+            epoch: proven.epoch,
         };
         let header = Header {
             typ: Some(KIND.to_owned()),
@@ -107,7 +100,7 @@ impl Tokens {
     }
 
     /// What the token says, if it is one of ours and its time is now; nobody learns why it is not.
-    pub fn read(&self, token: &str) -> Option<Bearing> {
+    pub fn read(&self, token: &str) -> Option<Proven> {
         let header = header(token)?;
         let keys = [Some(&self.0.current), self.0.previous.as_ref()];
         let key = keys.into_iter().flatten().find(|key| key.id == header.kid)?;
@@ -126,7 +119,7 @@ impl Tokens {
         let lives = claims.exp > now - LEEWAY && claims.exp - claims.iat <= self.lifetime();
         let is_ours = claims.iss == self.0.issuer && claims.aud == self.0.audience;
         let user = claims.sub.parse().ok().filter(|id: &i64| id.to_string() == claims.sub)?;
-        (is_now && lives && is_ours).then_some(Bearing { user: UserId(user), epoch: claims.epoch })
+        (is_now && lives && is_ours).then_some(Proven { user: UserId(user), epoch: claims.epoch })
     }
 }
 
