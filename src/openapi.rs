@@ -19,8 +19,8 @@ use crate::{
     posts, users, votes,
     web::{
         Error, Page, Result, Shell,
-        error::Field,
-        problem::{self, Problem},
+        error::{Field, PROBLEM},
+        problem::Problem,
     },
 };
 
@@ -138,7 +138,7 @@ fn complete(path: &str, operation: &mut Operation) {
 fn failure(description: &str) -> RefOr<Answer> {
     let problem = Content::new(Some(Ref::from_schema_name("Problem")));
     let answer = ResponseBuilder::new().description(description);
-    RefOr::T(answer.content(problem::CONTENT_TYPE, problem).build())
+    RefOr::T(answer.content(PROBLEM, problem).build())
 }
 
 /// The document as JSON.

@@ -4,9 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRef},
+    extract::{DefaultBodyLimit, FromRef, Request, State},
     http::{HeaderName, HeaderValue, Method, header},
-    middleware::{from_fn, from_fn_with_state, map_response},
+    middleware::{Next, from_fn, from_fn_with_state, map_response},
+    response::Response,
     routing::{delete, get, post, put},
 };
 use sqlx::PgPool;
@@ -30,7 +31,7 @@ use crate::{
     web::{
         assets, cookies, csrf, error, flash, headers, health,
         limits::{self, Limits},
-        page, request_log,
+        page, problem, request_log,
         throttle::Throttle,
     },
 };
@@ -123,13 +124,21 @@ pub fn router(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), posts::writing::give_back))
         .layer(from_fn(limits::arrive_first))
         .layer(from_fn(limits::short_address))
-        .layer(from_fn_with_state(app.clone(), error::by_face))
+        .layer(from_fn_with_state(app.clone(), in_its_words))
         // Two, because their levels mean different things; what one has packed the other leaves alone.
         .layer(CompressionLayer::new().no_gzip().quality(CompressionLevel::Precise(4)))
         .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(app.clone(), headers::security))
         .layer(from_fn(request_log::log))
         .with_state(app)
+}
+
+/// The outermost layer: a bare failure in the words of the face that was asked.
+async fn in_its_words(site: State<Arc<Site>>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        return problem::as_problem(request, next).await;
+    }
+    error::as_page(site, request, next).await
 }
 
 /// The face for programs: never a cookie, always a bearer's token.

@@ -16,10 +16,12 @@ use axum::{
 use super::{
     htmx::wants_fragment,
     page::{self, Shell},
-    problem,
     request_log::RequestId,
 };
 use crate::{config::Site, users::Viewer};
+
+/// What programs read of a failure (RFC 9457).
+pub const PROBLEM: &str = "application/problem+json";
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -204,19 +206,11 @@ struct ErrorPart<'a> {
     message: &'a str,
 }
 
-/// The outermost layer: a bare failure in the words of the face that was asked.
-pub async fn by_face(site: State<Arc<Site>>, request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with("/api/") {
-        return problem::as_problem(request, next).await;
-    }
-    as_page(site, request, next).await
-}
-
 /// The last layer of the pages: every bare failure becomes something a person can read.
 ///
 /// With htmx the message goes to the page's message area and the page stays as it is; who must log
 /// in first is led to the log-in page.
-async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+pub async fn as_page(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
@@ -285,7 +279,7 @@ pub fn is_bare_failure(response: &Response) -> bool {
     let failed = response.status().is_client_error() || response.status().is_server_error();
     let is_told = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
         let kind = kind.as_bytes();
-        kind.starts_with(b"text/html") || kind.starts_with(problem::CONTENT_TYPE.as_bytes())
+        kind.starts_with(b"text/html") || kind.starts_with(PROBLEM.as_bytes())
     });
     failed && !is_told
 }

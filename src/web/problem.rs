@@ -11,9 +11,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{Error, Field, describe, is_bare_failure};
-
-pub const CONTENT_TYPE: &str = "application/problem+json";
+use super::error::{Error, Field, PROBLEM, describe, is_bare_failure};
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,7 +53,7 @@ pub async fn as_problem(request: Request, next: Next) -> Response {
         challenge(headers, error.as_deref());
     }
     headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     *response.body_mut() = serde_json::to_vec(&problem).unwrap_or_default().into();
     response
