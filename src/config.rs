@@ -95,14 +95,17 @@ impl FromStr for JwtSecret {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<JwtSecret, &'static str> {
-        // It is printed in FastAPI's tutorial, from where people copy it.
-        const TUTORIAL: &str = "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7";
+        // Printed in FastAPI's tutorial and at jwt.io, from where people copy them.
+        const EXAMPLES: [&str; 2] = [
+            "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+            "a-string-secret-at-least-256-bits-long",
+        ];
         let mut distinct: Vec<u8> = text.bytes().collect();
         distinct.sort_unstable();
         distinct.dedup();
         match text.len() {
             0..32 => Err("must be 32 bytes or more, such as from `openssl rand -hex 32`"),
-            _ if text == TUTORIAL || distinct.len() < 8 => {
+            _ if EXAMPLES.contains(&text) || distinct.len() < 8 => {
                 Err("is no secret: take one from `openssl rand -hex 32`")
             }
             _ => Ok(JwtSecret(text.to_owned())),
@@ -378,7 +381,8 @@ fn api(source: &Source, is_local: bool) -> Result<Api, BadSetting> {
     let list = source.text("CORS_ALLOWED_ORIGINS")?.unwrap_or_default();
     let origins = list.split(',').map(str::trim).filter(|origin| !origin.is_empty());
     let origins = origins.map(|origin| {
-        let origin: BaseUrl = origin.parse().ok()?;
+        // A pattern would be taken for a host of that name, and match nothing.
+        let origin: BaseUrl = origin.parse().ok().filter(|_| !origin.contains('*'))?;
         HeaderValue::from_str(origin.origin()).ok()
     });
     Ok(Api {

@@ -113,11 +113,14 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready));
 
-    let router = match app.tokens {
-        Some(_) => pages.merge(files).nest("/api/v1", api(&app)),
-        None => pages.merge(files),
+    let programs = match app.tokens {
+        Some(_) => Router::new().nest("/v1", api(&app)),
+        None => Router::new(),
     };
-    router
+    pages
+        .merge(files)
+        // Whatever else is under it is no page either: no session, no form, no way back.
+        .nest("/api", programs.fallback(error::no_such_page))
         .layer(from_fn(page::without_trailing_slash))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(app.clone(), limits::run_to_the_end))

@@ -46,7 +46,7 @@ pub struct Person {
 pub struct Username(String);
 
 /// Names that would speak for the site, or stand where an address of it does.
-const RESERVED: [&str; 34] = [
+const RESERVED: [&str; 35] = [
     "about",
     "abuse",
     "admin",
@@ -61,6 +61,7 @@ const RESERVED: [&str; 34] = [
     "info",
     "login",
     "logout",
+    "me",
     "mod",
     "moderator",
     "moderators",

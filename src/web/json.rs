@@ -30,6 +30,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 Error::BadRequest("The document did not arrive whole.".into())
             }
         })?;
+        // serde would read a list as the members in their order.
+        if body.trim_ascii_start().starts_with(b"[") {
+            return Err(Error::Invalid("The document is a list and no object.".into()));
+        }
         serde_json::from_slice(&body).map(Json).map_err(|err| match err.classify() {
             Category::Data => Error::Invalid(
                 "The document has a member that is missing, of another type, there twice or not known."

@@ -15,7 +15,7 @@ const SECRET: &str = "canary7f3a";
 
 /// The one line on stderr of a command that ended with `code` and said nothing on stdout.
 #[track_caller]
-fn complaint(output: &Output, code: i32) -> String {
+pub fn complaint(output: &Output, code: i32) -> String {
     let line = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(code), "{line}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{line}");

@@ -13,11 +13,11 @@ use social_post::web::{
 };
 
 use crate::support::{
-    PASSWORD, Reply, TestSite, Visitor, encode, oracle,
+    PASSWORD, Reply, TestSite, Visitor, encode, oracle, routes,
     wire::{exchange, listen},
 };
 
-const MARKER: &str = "x\"><svg/onload=alert(1)>'{{7*7}}";
+pub const MARKER: &str = "x\"><svg/onload=alert(1)>'{{7*7}}";
 
 /// Someone whom no test shows to anybody but himself.
 const CANARY: &str = "canary.7f3a@example.org";
@@ -263,51 +263,34 @@ fn leads_nowhere(door: &Door) -> bool {
         || (door.route == "/password/forgot" && !door.is_get())
 }
 
-/// Each route of `routes.rs` with the methods it answers; HEAD goes with GET.
-fn routes() -> BTreeSet<(String, String)> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/routes.rs");
-    let text = std::fs::read_to_string(path).unwrap();
-    let mut routes = BTreeSet::new();
-    for route in text.split(".route(").skip(1) {
-        let (_, rest) = route.split_once('"').unwrap();
-        let (path, rest) = rest.split_once('"').unwrap();
-        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            if rest.contains(&format!("{}(", method.to_lowercase())) {
-                routes.insert((path.to_owned(), method.to_owned()));
-            }
-        }
-    }
-    routes
-}
-
 fn doors() -> Vec<Door> {
     [reading(), writing(), entering()].concat()
 }
 
 #[test]
-fn the_matrix_knows_every_route() {
+fn the_matrix_knows_every_page() {
     let known: BTreeSet<_> = doors()
         .into_iter()
         .map(|door| (door.route.to_owned(), door.method.as_str().to_owned()))
         .collect();
-    assert_eq!(known, routes(), "left: doors of this file, right: src/routes.rs");
+    assert_eq!(known, routes::pages(), "left: doors of this file, right: src/routes.rs");
 }
 
 // --- A site to attack ---
 
-struct Besieged {
-    site: TestSite,
+pub struct Besieged {
+    pub site: TestSite,
     /// The session of Ada, who wrote `post`.
     session: String,
-    post: i64,
+    pub post: i64,
     /// What [`Besieged::state`] said last.
-    last: String,
+    pub last: String,
     requests: usize,
     slowest: (u128, String),
 }
 
 impl Besieged {
-    async fn new() -> Besieged {
+    pub async fn new() -> Besieged {
         let site = TestSite::new().await;
         let ada = site.member("ada").await;
         let post = site.post_by("ada", "A title").await;
@@ -327,7 +310,7 @@ impl Besieged {
     }
 
     /// Everything that must not change when a request is refused.
-    async fn state(&self) -> String {
+    pub async fn state(&self) -> String {
         let sql = "select concat_ws(' ', \
             (select md5(string_agg(u::text, '' order by id)) from users u), \
             (select md5(string_agg(p::text, '' order by id)) from posts p), \
@@ -342,9 +325,10 @@ impl Besieged {
 
     /// Sends the request and holds the answer against the rules, of which one is that a refusal
     /// and a mere question change nothing.
-    async fn send(&mut self, by: &Visitor, request: Builder, body: impl Into<Body>) -> Reply {
+    pub async fn send(&mut self, by: &Visitor, request: Builder, body: impl Into<Body>) -> Reply {
         let asked = format!("{:?} {:?}", request.method_ref(), request.uri_ref());
-        let is_get = request.method_ref() == Some(&Method::GET);
+        let is_get =
+            matches!(request.method_ref(), Some(&Method::GET | &Method::HEAD | &Method::OPTIONS));
         let started = Instant::now();
         let reply = by.send(request, body).await;
         let took = started.elapsed().as_millis();
@@ -361,7 +345,7 @@ impl Besieged {
         reply
     }
 
-    fn tell(&self) {
+    pub fn tell(&self) {
         let (ms, which) = &self.slowest;
         eprintln!("{} requests, the slowest took {ms} ms: {which:.120}", self.requests);
     }
@@ -670,7 +654,7 @@ async fn only_a_plain_web_form_of_a_fair_size_is_a_form() {
 #[tokio::test]
 async fn a_method_that_a_route_does_not_know_is_told_which_it_does() {
     let mut at = Besieged::new().await;
-    let routes = routes();
+    let routes = routes::pages();
     let paths: BTreeSet<_> = routes.iter().map(|(path, _)| path).collect();
     for path in paths {
         let mut known: BTreeSet<&str> =

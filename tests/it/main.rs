@@ -8,10 +8,12 @@
 )]
 
 mod account;
+mod api;
 mod cli;
 mod feed;
 mod guessing;
 mod hostile;
+mod hostile_api;
 mod import;
 mod local_postgres;
 mod mail;
@@ -27,5 +29,6 @@ mod sessions;
 mod support;
 mod throttle;
 mod tidy;
+mod tokens;
 mod votes;
 mod web;

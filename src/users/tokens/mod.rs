@@ -116,7 +116,8 @@ impl Tokens {
         // The library passes over a claim whose type is not the expected one; here all have one.
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let is_now = claims.iat <= now + LEEWAY && claims.nbf <= now + LEEWAY;
-        let lives = claims.exp > now - LEEWAY && claims.exp - claims.iat <= self.lifetime();
+        let lives =
+            claims.exp > now - LEEWAY && claims.exp.saturating_sub(claims.iat) <= self.lifetime();
         let is_ours = claims.iss == self.0.issuer && claims.aud == self.0.audience;
         let user = claims.sub.parse().ok().filter(|id: &i64| id.to_string() == claims.sub)?;
         (is_now && lives && is_ours).then_some(Proven { user: UserId(user), epoch: claims.epoch })

@@ -1,8 +1,10 @@
 //! `TestSite` is a running site over a database of its own; `Visitor` is one browser talking to it.
 
+mod caller;
 mod database;
 pub mod oracle;
 pub mod post_office;
+pub mod routes;
 mod visitor;
 pub mod wire;
 
@@ -13,17 +15,22 @@ use std::{
 };
 
 use axum::Router;
+use serde_json::json;
 use social_post::{
     config::Site,
     database::pool,
     mail::Mailer,
     posts::db::Publication,
-    routes::{self, App},
-    users::{Passwords, tokens::Tokens},
+    routes::{App, router},
+    users::{
+        Passwords, UserId,
+        tokens::{Bearing, Tokens},
+    },
     web::{limits::Limits, throttle::Throttle},
 };
 use sqlx::PgPool;
 
+pub use caller::{API, Caller};
 pub use database::{Database, absent_database, database, empty_database};
 pub use visitor::{Reply, Visitor, encode};
 
@@ -53,7 +60,7 @@ impl TestSite {
     pub async fn throttled() -> TestSite {
         let mut site = TestSite::new().await;
         site.app.throttle = Throttle::new(true);
-        site.router = routes::router(site.app.clone());
+        site.router = router(site.app.clone());
         site
     }
 
@@ -69,7 +76,7 @@ impl TestSite {
     pub async fn altered(alter: impl FnOnce(&mut App)) -> TestSite {
         let mut site = TestSite::new().await;
         alter(&mut site.app);
-        site.router = routes::router(site.app.clone());
+        site.router = router(site.app.clone());
         site
     }
 
@@ -98,7 +105,7 @@ impl TestSite {
             limits: Limits::default(),
             throttle: Throttle::new(false),
         };
-        TestSite { router: routes::router(app.clone()), app, db }
+        TestSite { router: router(app.clone()), app, db }
     }
 
     pub fn visitor(&self) -> Visitor {
@@ -119,6 +126,37 @@ impl TestSite {
         }
         assert_eq!(reply.status, 303, "sign-up failed: {}", reply.body);
         visitor
+    }
+
+    /// A program that says nothing of who it is.
+    pub fn caller(&self) -> Caller {
+        Caller { visitor: self.visitor(), token: None }
+    }
+
+    /// A program with a token of `name`, which is made without a look at any password.
+    pub async fn caller_of(&self, name: &str) -> Caller {
+        let (user, epoch): (i64, i32) =
+            sqlx::query_as("select id, auth_epoch from users where username = $1")
+                .bind(name)
+                .fetch_one(&self.db)
+                .await
+                .unwrap();
+        let tokens = self.app.tokens.as_ref().unwrap();
+        let token = tokens.make(Bearing { user: UserId(user), epoch }).unwrap();
+        Caller { visitor: self.visitor(), token: Some(token) }
+    }
+
+    /// Somebody new, who came through the API alone, and their token.
+    pub async fn program(&self, name: &str) -> Caller {
+        let nobody = self.caller();
+        let email = format!("{name}@example.org");
+        let account = json!({ "username": name, "email": email, "password": PASSWORD });
+        let reply = nobody.post("/users", &account).await;
+        assert_eq!(reply.status, 201, "sign-up failed: {}", reply.body);
+        let reply = nobody.log_in(name, PASSWORD).await;
+        assert_eq!(reply.status, 200, "log-in failed: {}", reply.body);
+        let token = reply.member("access_token").as_str().unwrap().to_owned();
+        Caller { token: Some(token), ..nobody }
     }
 
     /// A post by a person who is made for it where need be, straight into the database.

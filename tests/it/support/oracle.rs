@@ -1,5 +1,7 @@
 //! What holds of every answer, whatever was asked.
 
+use serde_json::Value;
+
 use super::Reply;
 
 /// On every answer, whatever its status, in exactly these words.
@@ -73,6 +75,9 @@ pub fn check_any(reply: &Reply, asked: &str, secrets: &[&str]) {
             assert!(!lower.contains(word), "{asked}: says {word:?}: {}", reply.body);
         }
     }
+    if matches!(kind, "application/json" | "application/problem+json") && !reply.body.is_empty() {
+        check_document(reply, asked);
+    }
     if kind.starts_with("text/html")
         && let Err(problem) = markup(&reply.body)
     {
@@ -84,6 +89,45 @@ pub fn check_any(reply: &Reply, asked: &str, secrets: &[&str]) {
         for (name, value) in &reply.headers {
             let is_told = String::from_utf8_lossy(value.as_bytes()).contains(secret);
             assert!(!is_told || name == "set-cookie", "{asked}: {name} tells {secret:?}");
+        }
+    }
+}
+
+/// A document of the API; a failure is one that says what it is and nothing of the machinery.
+#[track_caller]
+fn check_document(reply: &Reply, asked: &str) {
+    let document: Value = serde_json::from_str(&reply.body)
+        .unwrap_or_else(|err| panic!("{asked}: {err}: {}", reply.body));
+    let is_failure = reply.status.as_u16() >= 400;
+    assert_eq!(reply.header("content-type") == "application/problem+json", is_failure, "{asked}");
+    if !is_failure {
+        return;
+    }
+    let members = document.as_object().unwrap();
+    for name in members.keys() {
+        let is_known = ["type", "title", "status", "detail", "errors"].contains(&name.as_str());
+        assert!(is_known, "{asked}: {name} in {document}");
+    }
+    assert_eq!(document["type"], "about:blank", "{asked}");
+    assert_eq!(document["status"], reply.status.as_u16(), "{asked}");
+    assert_eq!(document["title"].as_str(), reply.status.canonical_reason(), "{asked}");
+    assert_eq!(reply.header("cache-control"), "no-store", "{asked}");
+    let challenge = reply.header("www-authenticate");
+    assert_eq!(challenge.starts_with("Bearer realm="), reply.status == 401, "{asked}: {challenge}");
+    let is_token_bad = challenge.contains("error=");
+    assert!(
+        !is_token_bad || challenge.ends_with("error=\"invalid_token\""),
+        "{asked}: {challenge}"
+    );
+    let errors = document["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    assert!(errors.is_empty() || [409, 422].contains(&reply.status.as_u16()), "{asked}");
+    let says = [&document["detail"]].into_iter().chain(errors.iter().map(|e| &e["message"]));
+    for text in says {
+        let text = text.as_str().unwrap_or_else(|| panic!("{asked}: {document}"));
+        assert!(text.ends_with('.') && !text.contains('\n'), "{asked}: {text:?} is no sentence");
+        let lower = text.to_lowercase();
+        for word in INTERNALS {
+            assert!(!lower.contains(word), "{asked}: says {word:?}: {text}");
         }
     }
 }
