@@ -9,6 +9,7 @@
 
 mod account;
 mod cli;
+mod described;
 mod feed;
 mod guessing;
 mod hostile;
