@@ -72,16 +72,17 @@ impl From<Person> for User {
 pub struct Me {
     #[serde(flatten)]
     user: User,
-    #[schema(example = "ada@example.org")]
+    #[schema(example = "ada@example.org", required)]
     email: Option<String>,
     /// Whether a link sent to the address was followed.
     email_confirmed: bool,
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Users {
+pub struct UserPage {
     users: Vec<User>,
     /// Give it as `after` for the next page; null on the last.
+    #[schema(required)]
     next: Option<String>,
 }
 
@@ -109,7 +110,7 @@ pub struct SignUp {
 #[utoipa::path(
     post, path = "/api/v1/users", operation_id = "sign_up", tag = "users", request_body = SignUp,
     responses(
-        (status = 201, description = "The account is there", body = NewUser),
+        (status = 201, description = "The account is there", body = NewUser, headers(("Location" = String, description = "Its address"))),
         (status = 409, description = "The name or the address is taken", body = Problem, content_type = "application/problem+json"),
     ),
     security(()),
@@ -164,22 +165,28 @@ fn taken_field(taken: super::Taken) -> Field {
 }
 
 /// The password form of OAuth 2 (RFC 6749, 4.3.2).
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[expect(dead_code, reason = "clients send fields that nobody looks at")]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct LogIn {
     /// Name or address.
-    #[schema(example = "ada")]
+    #[serde(default)]
+    #[schema(example = "ada", required)]
     username: String,
-    #[schema(example = "violet kettle 9 harbour", format = "password")]
+    #[serde(default)]
+    #[schema(example = "violet kettle 9 harbour", format = "password", required)]
     password: String,
     /// `password`, where given.
-    #[schema(pattern = "^password$")]
+    #[schema(value_type = String, required = false, pattern = "^(password)?$")]
     grant_type: Option<String>,
     /// Not looked at.
+    #[schema(value_type = String, required = false)]
     scope: Option<String>,
     /// Not looked at.
+    #[schema(value_type = String, required = false)]
     client_id: Option<String>,
     /// Not looked at.
+    #[schema(value_type = String, required = false)]
     client_secret: Option<String>,
 }
 
@@ -257,19 +264,23 @@ pub async fn show(State(pool): State<PgPool>, Path(name): Path<String>) -> Resul
 #[into_params(parameter_in = Query)]
 pub struct Paged {
     /// How many at most.
-    #[param(minimum = 1, maximum = 100, default = 30)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 30)]
     limit: Option<String>,
     /// `next` of the page before.
+    #[param(pattern = "^([A-Za-z0-9_-]{28})?$")]
     after: Option<String>,
 }
 
 /// Everyone, the newest first
 #[utoipa::path(
     get, path = "/api/v1/users", operation_id = "users", tag = "users", params(Paged),
-    responses((status = 200, body = Users)),
+    responses((status = 200, body = UserPage)),
     security((), ("token" = [])),
 )]
-pub async fn index(State(pool): State<PgPool>, Query(query): Query<Paged>) -> Result<Json<Users>> {
+pub async fn index(
+    State(pool): State<PgPool>,
+    Query(query): Query<Paged>,
+) -> Result<Json<UserPage>> {
     let limit = crate::web::extract::number("limit", query.limit.as_deref(), 30, 1, 100)?;
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
     let mut people = db::list(&pool, after.map(|(_, id)| UserId(id)), limit + 1).await?;
@@ -278,7 +289,7 @@ pub async fn index(State(pool): State<PgPool>, Query(query): Query<Paged>) -> Re
     people.truncate(limit);
     let last = people.last().filter(|_| is_full);
     let next = last.map(|last| cursor::encode("people", 0, last.id.0));
-    Ok(Json(Users { users: people.into_iter().map(User::from).collect(), next }))
+    Ok(Json(UserPage { users: people.into_iter().map(User::from).collect(), next }))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -375,12 +386,64 @@ pub async fn change_email(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// All that is mine, as the database writes it down.
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct Export {
+    #[schema(example = "social-post-account-1")]
+    format: String,
+    exported_at: OffsetDateTime,
+    profile: ExportedProfile,
+    posts: Vec<ExportedPost>,
+    votes: Vec<ExportedVote>,
+}
+
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct ExportedProfile {
+    #[schema(example = "ada")]
+    username: String,
+    #[schema(required, example = "ada@example.org")]
+    email: Option<String>,
+    #[schema(required)]
+    email_confirmed_at: Option<OffsetDateTime>,
+    created_at: OffsetDateTime,
+}
+
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct ExportedPost {
+    #[schema(example = 42)]
+    id: i64,
+    #[schema(example = "A garden in a jar")]
+    title: String,
+    #[schema(required, example = "https://example.org/garden")]
+    url: Option<String>,
+    #[schema(example = "It has *moss*.")]
+    body: String,
+    #[schema(example = 12, minimum = 0)]
+    score: i64,
+    created_at: OffsetDateTime,
+    #[schema(required)]
+    edited_at: Option<OffsetDateTime>,
+}
+
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct ExportedVote {
+    #[schema(example = 42)]
+    post_id: i64,
+    #[schema(example = "A garden in a jar")]
+    title: String,
+    created_at: OffsetDateTime,
+}
+
 /// All that is mine
 ///
 /// Profile, posts and votes as one document.
 #[utoipa::path(
     get, path = "/api/v1/users/me/export", operation_id = "export", tag = "account",
-    responses((status = 200, body = Object)),
+    responses((status = 200, body = Export)),
 )]
 pub async fn export(viewer: Viewer, State(pool): State<PgPool>) -> Result<Response> {
     let document = db::export(&pool, viewer.id).await?.ok_or(Error::BadToken)?;
@@ -434,20 +497,20 @@ pub struct Session {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Sessions {
+pub struct SessionList {
     sessions: Vec<Session>,
 }
 
 /// Where I am logged in with a browser
 #[utoipa::path(
     get, path = "/api/v1/users/me/sessions", operation_id = "sessions", tag = "account",
-    responses((status = 200, body = Sessions)),
+    responses((status = 200, body = SessionList)),
 )]
 pub async fn sessions(
     viewer: Viewer,
     State(pool): State<PgPool>,
     State(site): State<Arc<Site>>,
-) -> Result<Json<Sessions>> {
+) -> Result<Json<SessionList>> {
     let places = sessions::db::places(&pool, viewer.id, "", &site).await?;
     let sessions = places.into_iter().map(|place| Session {
         id: place.handle,
@@ -455,7 +518,7 @@ pub async fn sessions(
         created_at: place.created_at,
         last_seen_at: place.last_seen_at,
     });
-    Ok(Json(Sessions { sessions: sessions.collect() }))
+    Ok(Json(SessionList { sessions: sessions.collect() }))
 }
 
 /// Ends one of my sessions
@@ -534,6 +597,7 @@ pub async fn forgot_password(
 #[serde(deny_unknown_fields)]
 pub struct Reset {
     /// The last part of the link's address.
+    #[schema(min_length = 22, max_length = 22, pattern = "^[A-Za-z0-9_-]+$")]
     token: String,
     #[schema(
         format = "password",
@@ -578,6 +642,7 @@ pub async fn reset_password(
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     /// The last part of the link's address.
+    #[schema(min_length = 22, max_length = 22, pattern = "^[A-Za-z0-9_-]+$")]
     token: String,
 }
 

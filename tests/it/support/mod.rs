@@ -22,10 +22,7 @@ use social_post::{
     mail::Mailer,
     posts::db::Publication,
     routes::{App, router},
-    users::{
-        Passwords, UserId,
-        tokens::{Bearing, Tokens},
-    },
+    users::{Passwords, UserId, proof::Proven, tokens::Tokens},
     web::{limits::Limits, throttle::Throttle},
 };
 use sqlx::PgPool;
@@ -142,7 +139,7 @@ impl TestSite {
                 .await
                 .unwrap();
         let tokens = self.app.tokens.as_ref().unwrap();
-        let token = tokens.make(Bearing { user: UserId(user), epoch }).unwrap();
+        let token = tokens.make(Proven { user: UserId(user), epoch }).unwrap();
         Caller { visitor: self.visitor(), token: Some(token) }
     }
 
@@ -175,7 +172,7 @@ impl TestSite {
             link: None,
             body: social_post::posts::Body::parse("").unwrap(),
         };
-        let author = social_post::users::UserId(id);
+        let author = UserId(id);
         match social_post::posts::db::publish(&self.db, author, &draft, None).await.unwrap() {
             Publication::Post(post) => post.0,
             other => panic!("not published: {other:?}"),
