@@ -1,26 +1,14 @@
 //! How often one may try to get in, and how its owner gets in all the same.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use social_post::web::{client::Peer, throttle::Throttle};
-use tracing::{
-    Event,
-    field::{Field, Visit},
-};
-use tracing_subscriber::{
-    Layer, Registry,
-    layer::{Context, SubscriberExt as _},
-    util::SubscriberInitExt as _,
-};
 
 use crate::{
     server::{Program, post},
     support::{
         Database, PASSWORD, Reply, TestSite, Visitor, database, encode, post_office::PostOffice,
+        statements,
     },
 };
 
@@ -405,28 +393,6 @@ async fn an_unknown_name_a_wrong_password_and_a_suspended_person_cost_the_same_w
     );
 }
 
-/// What is said to the database.
-#[derive(Clone, Default)]
-struct Statements(Arc<Mutex<Vec<String>>>);
-
-impl<S: tracing::Subscriber> Layer<S> for Statements {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
-            event.record(&mut self.clone());
-        }
-    }
-}
-
-impl Visit for Statements {
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "summary" {
-            self.0.lock().unwrap().push(value.to_owned());
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_database_the_same() {
     let site = throttled().await;
@@ -435,17 +401,15 @@ async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_databas
     }
     let sql = "update users set suspended_at = now() where username = 'eve'";
     sqlx::query(sql).execute(&site.db).await.unwrap();
-    let said = Statements::default();
-    let _listening = Registry::default().with(said.clone()).set_default();
+    statements::listen();
     let mut all = BTreeMap::new();
     for login in ["nobody", "nobody@example.org", "ada", "ada@example.org", "eve"] {
         let password = if login == "eve" { PASSWORD } else { WRONG };
+        statements::heard();
         assert_eq!(log_in(&site.visitor(), login, password).await.status, 401);
-        // A connection that has rested is asked whether it is well.
-        let mut said = std::mem::take(&mut *said.0.lock().unwrap());
-        said.retain(|statement| !statement.contains("now() = statement_timestamp()"));
-        assert!(said.len() >= 2, "{login}: {said:?}");
-        all.insert(login, said);
+        let heard = statements::heard();
+        assert!(heard.len() >= 2, "{login}: {heard:?}");
+        all.insert(login, heard);
     }
-    assert!(all.values().all(|said| *said == all["ada"]), "{all:#?}");
+    assert!(all.values().all(|heard| *heard == all["ada"]), "{all:#?}");
 }

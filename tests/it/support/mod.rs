@@ -3,6 +3,7 @@
 mod database;
 pub mod oracle;
 pub mod post_office;
+pub mod statements;
 mod visitor;
 pub mod wire;
 
