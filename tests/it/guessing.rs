@@ -1,6 +1,14 @@
 //! How often one may try to get in, and how its owner gets in all the same.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use social_post::web::{client::Peer, throttle::Throttle};
 
@@ -319,31 +327,65 @@ async fn a_site_that_is_told_so_counts_nothing() {
     assert_eq!(site.count("select count(*) from password_tries").await, 0);
 }
 
-/// A hundred and fifty at once are more than may wait for their turn.
+#[tokio::test]
+async fn a_free_try_that_waits_until_another_is_counted_is_free_all_the_same() {
+    let site = throttled().await;
+    assert_eq!(log_in(&site.visitor(), "nobody-here", WRONG).await.status, 401);
+    let mut another = site.db.begin().await.unwrap();
+    sqlx::query("select from password_tries for update").execute(&mut *another).await.unwrap();
+    let visitor = site.visitor();
+    let waiting = tokio::spawn(async move { log_in(&visitor, "nobody-here", WRONG).await });
+    let is_waiting = "select count(*) from pg_stat_activity where datname = current_database() \
+                      and wait_event_type = 'Lock'";
+    while site.count(is_waiting).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let sql = "update password_tries set tries = tries + 1, free_at = clock_timestamp()";
+    sqlx::query(sql).execute(&mut *another).await.unwrap();
+    another.commit().await.unwrap();
+    assert_eq!(waiting.await.unwrap().status, 401);
+}
+
+/// As many as may wait for their turn do, and more come again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_try_that_the_site_was_too_busy_to_look_at_does_not_count() {
     let site = throttled().await;
     site.member("ada").await;
-    let send = |n: usize, login: String| {
-        let visitor = site.visitor();
-        tokio::spawn(async move {
-            let address = format!("192.0.{}.{}", 2 + n / 200, n % 200);
-            let fields = [("login", login.as_str()), ("password", WRONG)];
-            post_from(&address, &visitor, "/login", &fields).await.status.as_u16()
+    let (is_over, is_full) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let crowd: Vec<_> = (0..160)
+        .map(|_| {
+            let passwords = site.app.passwords.clone();
+            let (is_over, is_full) = (is_over.clone(), is_full.clone());
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    if passwords.verify(None, None).await.is_err() {
+                        is_full.store(true, Ordering::Relaxed);
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            })
         })
-    };
-    let crowd: Vec<_> = (0..150).map(|n| send(n, format!("nobody-{n}"))).collect();
-    let hers: Vec<_> = (150..154).map(|n| send(n, "ada".to_owned())).collect();
+        .collect();
+    while !is_full.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let hers: Vec<_> = (0..4)
+        .map(|_| {
+            let visitor = site.visitor();
+            tokio::spawn(async move { log_in(&visitor, "ada", WRONG).await.status.as_u16() })
+        })
+        .collect();
     let (mut looked_at, mut turned_away) = (0, 0);
     for done in hers {
         match done.await.unwrap() {
             401 => looked_at += 1,
             503 => turned_away += 1,
-            status => panic!("{status}"),
+            status => panic!("{status} to a try that was hers"),
         }
     }
+    is_over.store(true, Ordering::Relaxed);
     for done in crowd {
-        assert!(matches!(done.await.unwrap(), 401 | 503));
+        done.await.unwrap();
     }
     assert!(turned_away > 0, "nobody was in her way");
     for _ in looked_at..5 {
