@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_million_clients_are_forgotten_in_turn() {
+    fn two_hundred_thousand_clients_are_forgotten_in_turn() {
         let throttle = Throttle::new(true);
         for client in 0..200_000 {
             assert!(throttle.take(Act::Guess, client).is_ok());

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::{
     browser::Browser,
     site,
-    support::{PASSWORD, TestSite},
+    support::{PASSWORD, Reply, TestSite, Visitor, post_office::PostOffice},
 };
 
 const AXE: &str =
@@ -65,6 +65,24 @@ async fn every_page_is_for_everyone_who_is_logged_in() {
     logged_in(&mut inspector, text).await;
     own_post(&mut inspector).await;
     interrupted(&mut inspector, &site).await;
+
+    assert!(inspector.found.is_empty(), "{}", inspector.found.join("\n"));
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn every_page_about_an_account_is_for_everyone_also_when_it_says_to_wait() {
+    let office = PostOffice::open().await;
+    let site = site::served_as_it_comes(&office).await;
+    let ada = site.member("ada-lovelace").await;
+    let browser = Browser::open(&site).await;
+    let mut inspector = Inspector { browser: &browser, found: Vec::new() };
+
+    mailed_links(&mut inspector, &office).await;
+    too_often_for_a_stranger(&mut inspector, &site).await;
+    browser.becomes(&ada).await;
+    settings_with_mail(&mut inspector, &site).await;
+    too_often_for_a_member(&mut inspector, &site, &ada).await;
 
     assert!(inspector.found.is_empty(), "{}", inspector.found.join("\n"));
     browser.end().await;
@@ -275,6 +293,130 @@ async fn logged_in(inspector: &mut Inspector<'_>, text: i64) {
     send_unchecked(browser, "/posts").await;
     browser.sees("#url-error").await;
     inspector.look("a post with errors").await;
+}
+
+async fn mailed_links(inspector: &mut Inspector<'_>, office: &PostOffice) {
+    let browser = inspector.browser;
+    let welcome = office.letters(1).await.remove(0);
+    inspector.visit(&welcome.link_of(browser.origin(), "/email/confirm")).await;
+
+    inspector.visit("/password/forgot").await;
+    browser.fill("#email", "nonsense").await;
+    send_unchecked(browser, "/password/forgot").await;
+    browser.sees("#email-error").await;
+    inspector.look("a forgotten password with an error").await;
+    browser.fill("#email", "ada-lovelace@example.org").await;
+    send_unchecked(browser, "/password/forgot").await;
+    browser.reads("[role=status]", "on its way").await;
+    inspector.look("a link on its way").await;
+
+    let letters = office.letters(2).await;
+    let letter = letters.iter().find(|letter| letter.text.contains("/password/reset/")).unwrap();
+    inspector.visit(&letter.link_of(browser.origin(), "/password/reset")).await;
+    browser.fill("#new_password", "passwordpassword").await;
+    browser.click("main form button:not([type=button])").await;
+    browser.sees("#new_password-error").await;
+    inspector.look("a new password with an error").await;
+}
+
+async fn too_often_for_a_stranger(inspector: &mut Inspector<'_>, site: &TestSite) {
+    let browser = inspector.browser;
+    let email = ("email", "ada-lovelace@example.org");
+    until_too_often(async || site.visitor().post("/password/forgot", &[email]).await).await;
+    browser.goto("/password/forgot").await;
+    browser.fill("#email", email.1).await;
+    send_unchecked(browser, "/password/forgot").await;
+    browser.reads("[role=alert]", "too often").await;
+    inspector.look("too many links").await;
+
+    let wrong = [("login", "ada-lovelace"), ("password", "wrong password here")];
+    until_too_often(async || site.visitor().post("/login", &wrong).await).await;
+    browser.goto("/login").await;
+    browser.fill("#login", "ada-lovelace").await;
+    browser.fill("#password", PASSWORD).await;
+    send_unchecked(browser, "/login").await;
+    browser.reads("[role=alert]", "too often").await;
+    inspector.look("too many tries to log in").await;
+
+    for n in 0..4 {
+        site.member(&format!("grace{n}")).await;
+    }
+    browser.goto("/signup").await;
+    browser.fill("#username", "another").await;
+    browser.fill("#email", "another@example.org").await;
+    browser.fill("#password", PASSWORD).await;
+    send_unchecked(browser, "/signup").await;
+    browser.reads("[role=alert]", "too often").await;
+    inspector.look("too many accounts").await;
+}
+
+async fn settings_with_mail(inspector: &mut Inspector<'_>, site: &TestSite) {
+    let browser = inspector.browser;
+    sqlx::query("delete from password_tries").execute(&site.db).await.unwrap();
+    for _ in 0..2 {
+        let fields = [("login", "ada-lovelace"), ("password", PASSWORD)];
+        assert_eq!(site.visitor().post("/login", &fields).await.status, 303);
+    }
+    inspector.visit("/settings").await;
+    inspector.visit("/settings/sessions").await;
+    inspector.visit("/settings/delete-account").await;
+    browser.fill("#delete-current", "wrong password here").await;
+    browser.click("main form button:not([type=button])").await;
+    browser.sees("#current_password-error").await;
+    inspector.look("a deletion with a wrong password").await;
+
+    browser.goto("/settings").await;
+    browser.fill("#password-current", PASSWORD).await;
+    browser.fill("#new_password", "passwordpassword").await;
+    send_unchecked(browser, "/settings/password").await;
+    browser.sees("#new_password-error").await;
+    inspector.look("settings with a password that is easily guessed").await;
+    browser.fill("#email", "countess@example.org").await;
+    browser.fill("#email-current", PASSWORD).await;
+    send_unchecked(browser, "/settings/email").await;
+    browser.reads("[role=status]", "on its way").await;
+    inspector.look("settings with an address on its way").await;
+}
+
+async fn too_often_for_a_member(inspector: &mut Inspector<'_>, site: &TestSite, ada: &Visitor) {
+    let browser = inspector.browser;
+    let wrong = [("login", "ada-lovelace"), ("password", "wrong password here")];
+    until_too_often(async || site.visitor().post("/login", &wrong).await).await;
+    browser.goto("/settings").await;
+    browser.fill("#password-current", PASSWORD).await;
+    browser.fill("#new_password", "marble otter 7 lantern").await;
+    send_unchecked(browser, "/settings/password").await;
+    browser.reads("[role=alert]", "too often").await;
+    inspector.look("settings after too many tries").await;
+    browser.goto("/settings/delete-account").await;
+    browser.fill("#delete-current", PASSWORD).await;
+    browser.click("main form button:not([type=button])").await;
+    browser.reads("[role=alert]", "too often").await;
+    inspector.look("a deletion after too many tries").await;
+
+    browser.goto("/posts/new").await;
+    browser.fill("#title", "One too many").await;
+    until_too_often(async || ada.post("/posts", &[("title", "One of many")]).await).await;
+    send_unchecked(browser, "/posts").await;
+    browser.reads("[role=alert]", "too often").await;
+    inspector.look("too many posts").await;
+
+    browser.goto("/search").await;
+    while browser.count("main [role=alert]").await == 0 {
+        until_too_often(async || ada.get("/search?q=many").await).await;
+        browser.goto("/search?q=many").await;
+    }
+    inspector.look("too many searches").await;
+}
+
+/// A budget comes back little by little, so this is best done just before it matters.
+async fn until_too_often(send: impl AsyncFn() -> Reply) {
+    for _ in 0..300 {
+        if send().await.status == 429 {
+            return;
+        }
+    }
+    panic!("never too often");
 }
 
 async fn own_post(inspector: &mut Inspector<'_>) {

@@ -10,7 +10,7 @@ use axum::{
     extract::Request,
     middleware::{Next, from_fn},
 };
-use social_post::{mail::Mailer, routes, server};
+use social_post::{mail::Mailer, routes, server, web::throttle::Throttle};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
@@ -25,6 +25,15 @@ pub async fn served() -> TestSite {
 pub async fn served_with_mail(office: &PostOffice) -> TestSite {
     let (listener, mut site) = patient(unbound().await);
     site.app.mailer = Mailer::new(Some(&office.outgoing())).unwrap();
+    site.router = routes::router(site.app.clone());
+    listen((listener, site), |router| router).await
+}
+
+/// The same, which also counts how often somebody does what.
+pub async fn served_as_it_comes(office: &PostOffice) -> TestSite {
+    let (listener, mut site) = patient(unbound().await);
+    site.app.mailer = Mailer::new(Some(&office.outgoing())).unwrap();
+    site.app.throttle = Throttle::new(true);
     site.router = routes::router(site.app.clone());
     listen((listener, site), |router| router).await
 }

@@ -3,24 +3,20 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use social_post::web::{client::Peer, throttle::Throttle};
-use tracing::{
-    Event,
-    field::{Field, Visit},
-};
-use tracing_subscriber::{
-    Layer, Registry,
-    layer::{Context, SubscriberExt as _},
-    util::SubscriberInitExt as _,
-};
 
 use crate::{
     server::{Program, post},
     support::{
         Database, PASSWORD, Reply, TestSite, Visitor, database, encode, post_office::PostOffice,
+        statements,
     },
 };
 
@@ -331,31 +327,65 @@ async fn a_site_that_is_told_so_counts_nothing() {
     assert_eq!(site.count("select count(*) from password_tries").await, 0);
 }
 
-/// A hundred and fifty at once are more than may wait for their turn.
+#[tokio::test]
+async fn a_free_try_that_waits_until_another_is_counted_is_free_all_the_same() {
+    let site = throttled().await;
+    assert_eq!(log_in(&site.visitor(), "nobody-here", WRONG).await.status, 401);
+    let mut another = site.db.begin().await.unwrap();
+    sqlx::query("select from password_tries for update").execute(&mut *another).await.unwrap();
+    let visitor = site.visitor();
+    let waiting = tokio::spawn(async move { log_in(&visitor, "nobody-here", WRONG).await });
+    let is_waiting = "select count(*) from pg_stat_activity where datname = current_database() \
+                      and wait_event_type = 'Lock'";
+    while site.count(is_waiting).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let sql = "update password_tries set tries = tries + 1, free_at = clock_timestamp()";
+    sqlx::query(sql).execute(&mut *another).await.unwrap();
+    another.commit().await.unwrap();
+    assert_eq!(waiting.await.unwrap().status, 401);
+}
+
+/// As many as may wait for their turn do, and more come again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_try_that_the_site_was_too_busy_to_look_at_does_not_count() {
     let site = throttled().await;
     site.member("ada").await;
-    let send = |n: usize, login: String| {
-        let visitor = site.visitor();
-        tokio::spawn(async move {
-            let address = format!("192.0.{}.{}", 2 + n / 200, n % 200);
-            let fields = [("login", login.as_str()), ("password", WRONG)];
-            post_from(&address, &visitor, "/login", &fields).await.status.as_u16()
+    let (is_over, is_full) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let crowd: Vec<_> = (0..160)
+        .map(|_| {
+            let passwords = site.app.passwords.clone();
+            let (is_over, is_full) = (is_over.clone(), is_full.clone());
+            tokio::spawn(async move {
+                while !is_over.load(Ordering::Relaxed) {
+                    if passwords.verify(None, None).await.is_err() {
+                        is_full.store(true, Ordering::Relaxed);
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            })
         })
-    };
-    let crowd: Vec<_> = (0..150).map(|n| send(n, format!("nobody-{n}"))).collect();
-    let hers: Vec<_> = (150..154).map(|n| send(n, "ada".to_owned())).collect();
+        .collect();
+    while !is_full.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let hers: Vec<_> = (0..4)
+        .map(|_| {
+            let visitor = site.visitor();
+            tokio::spawn(async move { log_in(&visitor, "ada", WRONG).await.status.as_u16() })
+        })
+        .collect();
     let (mut looked_at, mut turned_away) = (0, 0);
     for done in hers {
         match done.await.unwrap() {
             401 => looked_at += 1,
             503 => turned_away += 1,
-            status => panic!("{status}"),
+            status => panic!("{status} to a try that was hers"),
         }
     }
+    is_over.store(true, Ordering::Relaxed);
     for done in crowd {
-        assert!(matches!(done.await.unwrap(), 401 | 503));
+        done.await.unwrap();
     }
     assert!(turned_away > 0, "nobody was in her way");
     for _ in looked_at..5 {
@@ -405,28 +435,6 @@ async fn an_unknown_name_a_wrong_password_and_a_suspended_person_cost_the_same_w
     );
 }
 
-/// What is said to the database.
-#[derive(Clone, Default)]
-struct Statements(Arc<Mutex<Vec<String>>>);
-
-impl<S: tracing::Subscriber> Layer<S> for Statements {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
-            event.record(&mut self.clone());
-        }
-    }
-}
-
-impl Visit for Statements {
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "summary" {
-            self.0.lock().unwrap().push(value.to_owned());
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_database_the_same() {
     let site = throttled().await;
@@ -435,17 +443,15 @@ async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_databas
     }
     let sql = "update users set suspended_at = now() where username = 'eve'";
     sqlx::query(sql).execute(&site.db).await.unwrap();
-    let said = Statements::default();
-    let _listening = Registry::default().with(said.clone()).set_default();
+    statements::listen();
     let mut all = BTreeMap::new();
     for login in ["nobody", "nobody@example.org", "ada", "ada@example.org", "eve"] {
         let password = if login == "eve" { PASSWORD } else { WRONG };
+        statements::heard();
         assert_eq!(log_in(&site.visitor(), login, password).await.status, 401);
-        // A connection that has rested is asked whether it is well.
-        let mut said = std::mem::take(&mut *said.0.lock().unwrap());
-        said.retain(|statement| !statement.contains("now() = statement_timestamp()"));
-        assert!(said.len() >= 2, "{login}: {said:?}");
-        all.insert(login, said);
+        let heard = statements::heard();
+        assert!(heard.len() >= 2, "{login}: {heard:?}");
+        all.insert(login, heard);
     }
-    assert!(all.values().all(|said| *said == all["ada"]), "{all:#?}");
+    assert!(all.values().all(|heard| *heard == all["ada"]), "{all:#?}");
 }

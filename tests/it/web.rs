@@ -1,6 +1,6 @@
 //! What every page has in common: headers, caching, what it costs, and how it fails.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Body,
@@ -9,11 +9,10 @@ use axum::{
 use http_body_util::BodyExt as _;
 use sqlx::postgres::PgConnectOptions;
 use tower::ServiceExt as _;
-use tracing::{Event, Subscriber, field::Field};
-use tracing_subscriber::{Layer, filter::filter_fn, layer::Context, prelude::*};
 
 use crate::support::{
     PASSWORD, Reply, TestSite, Visitor, empty_database, encode, oracle,
+    statements::{self, heard},
     wire::{exchange, listen},
 };
 
@@ -257,45 +256,12 @@ fn link(page: &str, start: &str) -> String {
 
 // --- What a page costs ---
 
-thread_local! {
-    /// The statements that were run on this thread, which is all of the test's.
-    static HEARD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Hears every statement of the process: a listener of one thread alone may miss what another
-/// thread was the first to log.
-struct Statements;
-
-fn heard() -> Vec<String> {
-    HEARD.with(RefCell::take)
-}
-
-impl<S: Subscriber> Layer<S> for Statements {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::query" {
-            let mut words = String::new();
-            event.record(&mut |field: &Field, value: &dyn Debug| {
-                if field.name() == "summary" {
-                    words = format!("{value:?}");
-                }
-            });
-            // The pool asks this of a connection that has rested.
-            if !words.contains("select now() =") {
-                HEARD.with_borrow_mut(|heard| heard.push(words));
-            }
-        }
-    }
-}
-
 #[tokio::test]
 async fn no_page_asks_the_database_more_than_three_times_and_a_feed_twice() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let post = site.post_by("ada", "A post").await;
-    let listener = tracing_subscriber::registry()
-        .with(Statements)
-        .with(filter_fn(|line| line.target() == "sqlx::query"));
-    tracing::subscriber::set_global_default(listener).unwrap();
+    statements::listen();
 
     let mut costs = BTreeMap::new();
     for (who, by) in [("nobody", &site.visitor()), ("ada", &ada)] {

@@ -70,17 +70,19 @@ pub async fn of(
 /// Counts a try under `key` before it is made, so that many at once are no more than their number.
 /// Five are free; from then on each has to wait longer for the next, up to a quarter of an hour.
 /// `Some` is how long this one has to wait. A quarter of an hour without a try is forgiven.
+///
+/// By the clock and not by `now()`: who waited for the row while another was counted began before them.
 pub async fn take_try(db: &PgPool, key: &str) -> sqlx::Result<Option<Duration>> {
     let taken = sqlx::query!(
         r#"
-        insert into password_tries as t (key, tries, free_at) values ($1, 1, now())
+        insert into password_tries as t (key, tries, free_at) values ($1, 1, clock_timestamp())
         on conflict (key) do update set
-            tries = case when t.free_at < now() - interval '15 minutes' then 1 else t.tries + 1 end,
-            free_at = now() + case
-                when t.free_at < now() - interval '15 minutes' or t.tries < 4 then interval '0'
+            tries = case when t.free_at < clock_timestamp() - interval '15 minutes' then 1 else t.tries + 1 end,
+            free_at = clock_timestamp() + case
+                when t.free_at < clock_timestamp() - interval '15 minutes' or t.tries < 4 then interval '0'
                 else least(interval '15 minutes', interval '1 minute' * 2 ^ least(t.tries - 4, 4))
             end
-        where t.free_at <= now()
+        where t.free_at <= clock_timestamp()
         "#,
         key,
     )
@@ -90,7 +92,7 @@ pub async fn take_try(db: &PgPool, key: &str) -> sqlx::Result<Option<Duration>> 
         return Ok(None);
     }
     let seconds = sqlx::query_scalar!(
-        r#"select extract(epoch from free_at - now())::float8 as "seconds!" from password_tries where key = $1"#,
+        r#"select extract(epoch from free_at - clock_timestamp())::float8 as "seconds!" from password_tries where key = $1"#,
         key,
     )
     .fetch_optional(db)
@@ -101,7 +103,7 @@ pub async fn take_try(db: &PgPool, key: &str) -> sqlx::Result<Option<Duration>> 
 /// Takes back one try that was counted and could not be made.
 pub async fn give_back_try(db: &PgPool, key: &str) -> sqlx::Result<()> {
     sqlx::query!(
-        "update password_tries set tries = tries - 1, free_at = now() where key = $1 and tries > 0",
+        "update password_tries set tries = tries - 1, free_at = clock_timestamp() where key = $1 and tries > 0",
         key
     )
     .execute(db)

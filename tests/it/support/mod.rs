@@ -5,6 +5,7 @@ mod database;
 pub mod oracle;
 pub mod post_office;
 pub mod routes;
+pub mod statements;
 mod visitor;
 pub mod wire;
 
