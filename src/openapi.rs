@@ -274,9 +274,10 @@ fn entry(path: &str, method: &str, operation: &Value) -> Entry {
             .next()
             .map_or(String::new(), |(_, content)| kind(&content["schema"])),
     });
-    // An operation that says `{}` among its securities may do without.
+    // An operation with no securities, or with `{}` among them, may do without.
     let may_do_without = operation["security"].as_array().is_some_and(|ways| {
-        ways.iter().any(|way| way.as_object().is_some_and(serde_json::Map::is_empty))
+        ways.is_empty()
+            || ways.iter().any(|way| way.as_object().is_some_and(serde_json::Map::is_empty))
     });
     Entry {
         method: method.to_uppercase(),
