@@ -10,6 +10,7 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         Content, Ref, RefOr, Required, Response as Answer, ResponseBuilder,
+        extensions::Extensions,
         header::HeaderBuilder,
         path::{Operation, ParameterIn},
         schema::{ObjectBuilder, Schema, SchemaType, Type},
@@ -114,7 +115,12 @@ fn complete(path: &str, operation: &mut Operation) {
     let mut has_query = false;
     for parameter in parameters {
         let RefOr::T(parameter) = parameter else { continue };
-        has_query |= parameter.parameter_in == ParameterIn::Query;
+        if parameter.parameter_in == ParameterIn::Query {
+            has_query = true;
+            // utoipa has no field for it and writes an extension down under the name it is given.
+            let empty = Extensions::from_iter([("allowEmptyValue", true)]);
+            parameter.extensions.get_or_insert_default().merge(empty);
+        }
         if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
             without_null(&mut schema.schema_type);
         }

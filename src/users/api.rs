@@ -269,7 +269,7 @@ pub struct Paged {
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 30)]
     limit: Option<String>,
     /// `next` of the page before.
-    #[param(pattern = "^([A-Za-z0-9_-]{28})?$")]
+    #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 
