@@ -10,6 +10,7 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         Content, Ref, RefOr, Required, Response as Answer, ResponseBuilder,
+        extensions::Extensions,
         header::HeaderBuilder,
         path::{Operation, ParameterIn},
         schema::{ObjectBuilder, Schema, SchemaType, Type},
@@ -114,7 +115,12 @@ fn complete(path: &str, operation: &mut Operation) {
     let mut has_query = false;
     for parameter in parameters {
         let RefOr::T(parameter) = parameter else { continue };
-        has_query |= parameter.parameter_in == ParameterIn::Query;
+        if parameter.parameter_in == ParameterIn::Query {
+            has_query = true;
+            // utoipa has no field for it and writes an extension down under the name it is given.
+            let empty = Extensions::from_iter([("allowEmptyValue", true)]);
+            parameter.extensions.get_or_insert_default().merge(empty);
+        }
         if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
             without_null(&mut schema.schema_type);
         }
@@ -274,9 +280,10 @@ fn entry(path: &str, method: &str, operation: &Value) -> Entry {
             .next()
             .map_or(String::new(), |(_, content)| kind(&content["schema"])),
     });
-    // An operation that says `{}` among its securities may do without.
+    // An operation with no securities, or with `{}` among them, may do without.
     let may_do_without = operation["security"].as_array().is_some_and(|ways| {
-        ways.iter().any(|way| way.as_object().is_some_and(serde_json::Map::is_empty))
+        ways.is_empty()
+            || ways.iter().any(|way| way.as_object().is_some_and(serde_json::Map::is_empty))
     });
     Entry {
         method: method.to_uppercase(),

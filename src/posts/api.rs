@@ -130,7 +130,7 @@ pub struct Listing {
     skip: Option<String>,
     /// Only posts with these words in title or text; 2 to 200 characters, or one that is a word of its
     /// own, as 雨 is. `hot` is then by relevance.
-    #[param(max_length = 200, pattern = "^$|..|[^\\x00-\\x7f]", example = "garden")]
+    #[param(min_length = 1, max_length = 200, pattern = "..|[^\\x00-\\x7f]", example = "garden")]
     search: Option<String>,
     /// `new`: the newest first. `hot`: votes against age. `top`: most votes first.
     #[serde(default)]
@@ -140,7 +140,7 @@ pub struct Listing {
     #[param(example = "ada")]
     author: Option<String>,
     /// `next` of the page before, with the other parameters as they were.
-    #[param(pattern = "^([A-Za-z0-9_-]{28})?$")]
+    #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 

@@ -113,7 +113,7 @@ pub struct SignUp {
         (status = 201, description = "The account is there", body = NewUser, headers(("Location" = String, description = "Its address"))),
         (status = 409, description = "The name or the address is taken", body = Problem, content_type = "application/problem+json"),
     ),
-    security(()),
+    security(),
 )]
 pub async fn sign_up(
     gate: Gate,
@@ -206,7 +206,7 @@ pub struct Token {
     post, path = "/api/v1/login", operation_id = "log_in", tag = "users",
     request_body(content = LogIn, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "Show it as `Authorization: Bearer`", body = Token)),
-    security(()),
+    security(),
 )]
 pub async fn log_in(
     gate: Gate,
@@ -267,7 +267,7 @@ pub struct Paged {
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 30)]
     limit: Option<String>,
     /// `next` of the page before.
-    #[param(pattern = "^([A-Za-z0-9_-]{28})?$")]
+    #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 
@@ -575,7 +575,7 @@ pub struct Forgetful {
     post, path = "/api/v1/password/forgot", operation_id = "forgot_password", tag = "account",
     request_body = Forgetful,
     responses((status = 202, description = "If somebody has the address, a link is on its way there")),
-    security(()),
+    security(),
 )]
 pub async fn forgot_password(
     gate: Gate,
@@ -612,7 +612,7 @@ pub struct Reset {
 #[utoipa::path(
     post, path = "/api/v1/password/reset", operation_id = "reset_password", tag = "account",
     request_body = Reset, responses((status = 204, description = "It is changed")),
-    security(()),
+    security(),
 )]
 pub async fn reset_password(
     links: Links,
@@ -654,7 +654,7 @@ pub struct Proof {
         (status = 204, description = "It is confirmed"),
         (status = 409, description = "Somebody has the address by now", body = Problem, content_type = "application/problem+json"),
     ),
-    security(()),
+    security(),
 )]
 pub async fn confirm_email(
     links: Links,

@@ -239,6 +239,12 @@ async fn reading(inspector: &mut Inspector<'_>, text: i64, link: i64) {
     browser.click("a[rel=next]").await;
     browser.until_count("article", 35).await;
     inspector.look("older posts").await;
+
+    inspector.visit("/api/v1/docs").await;
+    let () = browser
+        .run("document.querySelectorAll('details').forEach((one) => one.open = true);")
+        .await;
+    inspector.look("the API with everything open").await;
 }
 
 async fn coming_in(inspector: &mut Inspector<'_>) {
