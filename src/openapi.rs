@@ -10,7 +10,9 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         Content, Ref, RefOr, Required, Response as Answer, ResponseBuilder,
-        path::Operation,
+        header::HeaderBuilder,
+        path::{Operation, ParameterIn},
+        schema::{ObjectBuilder, Schema, SchemaType, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -28,7 +30,7 @@ use crate::{
 #[openapi(
     info(
         title = "Social Post",
-        description = "Share links and short texts, vote for what you like, find things again.\n\nLog in with the password form and show the token as `Authorization: Bearer`. Errors are problem documents (RFC 9457).",
+        description = "Share links and short texts, vote for what you like, find things again.\n\nLog in with the password form and show the token as `Authorization: Bearer`. Errors are problem documents (RFC 9457). A parameter that is empty is as good as none.",
         version = env!("CARGO_PKG_VERSION"),
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
@@ -108,12 +110,24 @@ fn complete(path: &str, operation: &mut Operation) {
     if path.contains('{') || path.contains("/password/") || path.contains("/email/") {
         may.push(("404", "There is no such thing"));
     }
+    let parameters = operation.parameters.as_deref_mut().unwrap_or_default();
+    let mut has_query = false;
+    for parameter in parameters {
+        let RefOr::T(parameter) = parameter else { continue };
+        has_query |= parameter.parameter_in == ParameterIn::Query;
+        if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
+            without_null(&mut schema.schema_type);
+        }
+    }
+    if has_query {
+        may.push(("414", "The address is too long"));
+    }
     if operation.request_body.is_some() {
+        may.push(("408", "It took too long to arrive"));
         may.push(("413", "More than fits"));
         may.push(("415", "Another type than the one named here"));
     }
-    // A search is a field too.
-    if operation.request_body.is_some() || operation.operation_id.as_deref() == Some("posts") {
+    if operation.request_body.is_some() || has_query {
         may.push(("422", "Fields that do not hold, each with what is wrong with it"));
     }
     if let Some(RefOr::T(body)) = &mut operation.request_body {
@@ -124,7 +138,7 @@ fn complete(path: &str, operation: &mut Operation) {
             .responses
             .responses
             .entry(status.to_owned())
-            .or_insert_with(|| failure(description));
+            .or_insert_with(|| failure(status, description));
     }
     for answer in operation.responses.responses.values_mut() {
         if let RefOr::T(answer) = answer
@@ -135,9 +149,31 @@ fn complete(path: &str, operation: &mut Operation) {
     }
 }
 
-fn failure(description: &str) -> RefOr<Answer> {
+/// What is asked for in an address is there or not, but never null.
+fn without_null(kind: &mut SchemaType) {
+    if let SchemaType::Array(kinds) = kind {
+        kinds.retain(|kind| *kind != Type::Null);
+        if let [only] = kinds.as_slice() {
+            *kind = SchemaType::Type(only.clone());
+        }
+    }
+}
+
+fn failure(status: &str, description: &str) -> RefOr<Answer> {
     let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-    let answer = ResponseBuilder::new().description(description);
+    let mut answer = ResponseBuilder::new().description(description);
+    let header = match status {
+        "401" => {
+            Some(("WWW-Authenticate", Type::String, "`Bearer`, and what is wrong with a token"))
+        }
+        "429" | "503" => Some(("Retry-After", Type::Integer, "In so many seconds")),
+        _ => None,
+    };
+    if let Some((name, kind, description)) = header {
+        let schema = ObjectBuilder::new().schema_type(kind).build();
+        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description));
+        answer = answer.header(name, header.build());
+    }
     RefOr::T(answer.content(problem::CONTENT_TYPE, problem).build())
 }
 
@@ -238,9 +274,10 @@ fn entry(path: &str, method: &str, operation: &Value) -> Entry {
             .next()
             .map_or(String::new(), |(_, content)| kind(&content["schema"])),
     });
-    // An operation that says `{}` among its securities may do without.
+    // An operation with no securities, or with `{}` among them, may do without.
     let may_do_without = operation["security"].as_array().is_some_and(|ways| {
-        ways.iter().any(|way| way.as_object().is_some_and(serde_json::Map::is_empty))
+        ways.is_empty()
+            || ways.iter().any(|way| way.as_object().is_some_and(serde_json::Map::is_empty))
     });
     Entry {
         method: method.to_uppercase(),

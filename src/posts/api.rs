@@ -39,7 +39,7 @@ pub struct Post {
     id: i64,
     #[schema(example = "A garden in a jar")]
     title: String,
-    #[schema(example = "https://example.org/garden")]
+    #[schema(example = "https://example.org/garden", required)]
     url: Option<String>,
     /// Markdown as the author wrote it; may be empty.
     #[schema(example = "It has *moss*.")]
@@ -53,10 +53,12 @@ pub struct Post {
     #[schema(example = 12, minimum = 0)]
     score: i64,
     /// Whether I voted for it; null without a token.
+    #[schema(required)]
     voted: Option<bool>,
     #[serde(with = "time::serde::rfc3339")]
     created_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
     edited_at: Option<OffsetDateTime>,
 }
 
@@ -91,9 +93,10 @@ impl Post {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Posts {
+pub struct PostPage {
     posts: Vec<Post>,
     /// Give it as `after` for the next page; null on the last.
+    #[schema(required)]
     next: Option<String>,
 }
 
@@ -125,24 +128,26 @@ pub struct Listing {
     /// How many to pass over. `after` is the better way: it neither repeats nor slows down.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 10_000, default = 0)]
     skip: Option<String>,
-    /// Only posts with these words in title or text; 2 to 200 characters. `hot` is then by relevance.
-    #[param(min_length = 2, max_length = 200)]
+    /// Only posts with these words in title or text; 2 to 200 characters, or one that is a word of its
+    /// own, as 雨 is. `hot` is then by relevance.
+    #[param(max_length = 200, pattern = "^$|..|[^\\x00-\\x7f]", example = "garden")]
     search: Option<String>,
     /// `new`: the newest first. `hot`: votes against age. `top`: most votes first.
     #[serde(default)]
-    #[param(inline, value_type = Option<Sort>, default = "new")]
+    #[param(inline, value_type = Sort, required = false)]
     sort: Sort,
     /// Only posts of this person.
     #[param(example = "ada")]
     author: Option<String>,
     /// `next` of the page before, with the other parameters as they were.
+    #[param(pattern = "^([A-Za-z0-9_-]{28})?$")]
     after: Option<String>,
 }
 
 /// Posts
 #[utoipa::path(
     get, path = "/api/v1/posts", operation_id = "posts", tag = "posts", params(Listing),
-    responses((status = 200, body = Posts)),
+    responses((status = 200, body = PostPage)),
     security((), ("token" = [])),
 )]
 pub async fn index(
@@ -151,16 +156,13 @@ pub async fn index(
     State(pool): State<PgPool>,
     State(throttle): State<Throttle>,
     Query(listing): Query<Listing>,
-) -> Result<Json<Posts>> {
+) -> Result<Json<PostPage>> {
     let limit = number("limit", listing.limit.as_deref(), 10, 1, 100)?;
     let skip = number("skip", listing.skip.as_deref(), 0, 0, 10_000)?;
     let author = match &listing.author {
         None => None,
-        Some(name) => match author(&pool, name).await? {
-            Some(author) => Some(author),
-            // Nobody of that name has written anything.
-            None => return Ok(Json(Posts { posts: Vec::new(), next: None })),
-        },
+        // Who does not exist has written nothing; what else is asked for has to hold all the same.
+        Some(name) => Some(author(&pool, name).await?.unwrap_or(NOBODY)),
     };
     let me = viewer.as_ref().map(|viewer| viewer.id);
     let slice = Slice { limit: limit + 1, skip };
@@ -215,8 +217,11 @@ pub async fn index(
         };
     let posts = db::find_all(&pool, &ids, me).await?;
     let posts = posts.into_iter().map(|post| Post::of(post, viewer.as_ref())).collect();
-    Ok(Json(Posts { posts, next }))
+    Ok(Json(PostPage { posts, next }))
 }
+
+/// An id that no author has.
+const NOBODY: UserId = UserId(-1);
 
 async fn author(pool: &PgPool, name: &str) -> Result<Option<UserId>> {
     let Ok(username) = Username::parse(name) else { return Ok(None) };
@@ -248,9 +253,13 @@ pub struct NewPost {
     /// One line that shows something.
     #[schema(min_length = 1, max_length = 150, example = "A garden in a jar")]
     title: String,
-    /// An http or https address.
+    /// An http or https address without a password in it; empty or null for none.
     #[serde(default)]
-    #[schema(max_length = 2000, example = "https://example.org/garden")]
+    #[schema(
+        max_length = 2000,
+        pattern = "^(https?://.+)?$",
+        example = "https://example.org/garden"
+    )]
     url: Option<String>,
     /// Markdown.
     #[serde(default)]
@@ -267,7 +276,7 @@ pub struct PostChange {
     #[schema(min_length = 1, max_length = 150, example = "A garden in two jars")]
     title: Option<String>,
     #[serde(default, deserialize_with = "there")]
-    #[schema(value_type = Option<String>, max_length = 2000, example = "https://example.org/garden")]
+    #[schema(value_type = Option<String>, max_length = 2000, pattern = "^(https?://.+)?$", example = "https://example.org/garden")]
     url: Option<Option<String>>,
     #[serde(default)]
     #[schema(max_length = 40_000, example = "They have *moss*.")]

@@ -72,16 +72,17 @@ impl From<Person> for User {
 pub struct Me {
     #[serde(flatten)]
     user: User,
-    #[schema(example = "ada@example.org")]
+    #[schema(example = "ada@example.org", required)]
     email: Option<String>,
     /// Whether a link sent to the address was followed.
     email_confirmed: bool,
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Users {
+pub struct UserPage {
     users: Vec<User>,
     /// Give it as `after` for the next page; null on the last.
+    #[schema(required)]
     next: Option<String>,
 }
 
@@ -109,10 +110,10 @@ pub struct SignUp {
 #[utoipa::path(
     post, path = "/api/v1/users", operation_id = "sign_up", tag = "users", request_body = SignUp,
     responses(
-        (status = 201, description = "The account is there", body = NewUser),
+        (status = 201, description = "The account is there", body = NewUser, headers(("Location" = String, description = "Its address"))),
         (status = 409, description = "The name or the address is taken", body = Problem, content_type = "application/problem+json"),
     ),
-    security(()),
+    security(),
 )]
 pub async fn sign_up(
     gate: Gate,
@@ -164,22 +165,28 @@ fn taken_field(taken: super::Taken) -> Field {
 }
 
 /// The password form of OAuth 2 (RFC 6749, 4.3.2).
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[expect(dead_code, reason = "clients send fields that nobody looks at")]
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct LogIn {
     /// Name or address.
-    #[schema(example = "ada")]
+    #[serde(default)]
+    #[schema(example = "ada", required)]
     username: String,
-    #[schema(example = "violet kettle 9 harbour", format = "password")]
+    #[serde(default)]
+    #[schema(example = "violet kettle 9 harbour", format = "password", required)]
     password: String,
     /// `password`, where given.
-    #[schema(pattern = "^password$")]
+    #[schema(value_type = String, required = false, pattern = "^(password)?$")]
     grant_type: Option<String>,
     /// Not looked at.
+    #[schema(value_type = String, required = false)]
     scope: Option<String>,
     /// Not looked at.
+    #[schema(value_type = String, required = false)]
     client_id: Option<String>,
     /// Not looked at.
+    #[schema(value_type = String, required = false)]
     client_secret: Option<String>,
 }
 
@@ -199,7 +206,7 @@ pub struct Token {
     post, path = "/api/v1/login", operation_id = "log_in", tag = "users",
     request_body(content = LogIn, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, description = "Show it as `Authorization: Bearer`", body = Token)),
-    security(()),
+    security(),
 )]
 pub async fn log_in(
     gate: Gate,
@@ -259,19 +266,23 @@ pub async fn show(State(pool): State<PgPool>, Path(name): Path<String>) -> Resul
 #[into_params(parameter_in = Query)]
 pub struct Paged {
     /// How many at most.
-    #[param(minimum = 1, maximum = 100, default = 30)]
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 30)]
     limit: Option<String>,
     /// `next` of the page before.
+    #[param(pattern = "^([A-Za-z0-9_-]{28})?$")]
     after: Option<String>,
 }
 
 /// Everyone, the newest first
 #[utoipa::path(
     get, path = "/api/v1/users", operation_id = "users", tag = "users", params(Paged),
-    responses((status = 200, body = Users)),
+    responses((status = 200, body = UserPage)),
     security((), ("token" = [])),
 )]
-pub async fn index(State(pool): State<PgPool>, Query(query): Query<Paged>) -> Result<Json<Users>> {
+pub async fn index(
+    State(pool): State<PgPool>,
+    Query(query): Query<Paged>,
+) -> Result<Json<UserPage>> {
     let limit = crate::web::extract::number("limit", query.limit.as_deref(), 30, 1, 100)?;
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
     let mut people = db::list(&pool, after.map(|(_, id)| UserId(id)), limit + 1).await?;
@@ -280,7 +291,7 @@ pub async fn index(State(pool): State<PgPool>, Query(query): Query<Paged>) -> Re
     people.truncate(limit);
     let last = people.last().filter(|_| is_full);
     let next = last.map(|last| cursor::encode("people", 0, last.id.0));
-    Ok(Json(Users { users: people.into_iter().map(User::from).collect(), next }))
+    Ok(Json(UserPage { users: people.into_iter().map(User::from).collect(), next }))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -377,12 +388,64 @@ pub async fn change_email(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// All that is mine, as the database writes it down.
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct Export {
+    #[schema(example = "social-post-account-1")]
+    format: String,
+    exported_at: OffsetDateTime,
+    profile: ExportedProfile,
+    posts: Vec<ExportedPost>,
+    votes: Vec<ExportedVote>,
+}
+
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct ExportedProfile {
+    #[schema(example = "ada")]
+    username: String,
+    #[schema(required, example = "ada@example.org")]
+    email: Option<String>,
+    #[schema(required)]
+    email_confirmed_at: Option<OffsetDateTime>,
+    created_at: OffsetDateTime,
+}
+
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct ExportedPost {
+    #[schema(example = 42)]
+    id: i64,
+    #[schema(example = "A garden in a jar")]
+    title: String,
+    #[schema(required, example = "https://example.org/garden")]
+    url: Option<String>,
+    #[schema(example = "It has *moss*.")]
+    body: String,
+    #[schema(example = 12, minimum = 0)]
+    score: i64,
+    created_at: OffsetDateTime,
+    #[schema(required)]
+    edited_at: Option<OffsetDateTime>,
+}
+
+#[expect(dead_code, reason = "it only describes")]
+#[derive(ToSchema)]
+pub struct ExportedVote {
+    #[schema(example = 42)]
+    post_id: i64,
+    #[schema(example = "A garden in a jar")]
+    title: String,
+    created_at: OffsetDateTime,
+}
+
 /// All that is mine
 ///
 /// Profile, posts and votes as one document.
 #[utoipa::path(
     get, path = "/api/v1/users/me/export", operation_id = "export", tag = "account",
-    responses((status = 200, body = Object)),
+    responses((status = 200, body = Export)),
 )]
 pub async fn export(viewer: Viewer, State(pool): State<PgPool>) -> Result<Response> {
     let document = db::export(&pool, viewer.id).await?.ok_or(Error::BadToken)?;
@@ -436,20 +499,20 @@ pub struct Session {
 }
 
 #[derive(Serialize, ToSchema)]
-pub struct Sessions {
+pub struct SessionList {
     sessions: Vec<Session>,
 }
 
 /// Where I am logged in with a browser
 #[utoipa::path(
     get, path = "/api/v1/users/me/sessions", operation_id = "sessions", tag = "account",
-    responses((status = 200, body = Sessions)),
+    responses((status = 200, body = SessionList)),
 )]
 pub async fn sessions(
     viewer: Viewer,
     State(pool): State<PgPool>,
     State(site): State<Arc<Site>>,
-) -> Result<Json<Sessions>> {
+) -> Result<Json<SessionList>> {
     let places = sessions::db::places(&pool, viewer.id, "", &site).await?;
     let sessions = places.into_iter().map(|place| Session {
         id: place.handle,
@@ -457,7 +520,7 @@ pub async fn sessions(
         created_at: place.created_at,
         last_seen_at: place.last_seen_at,
     });
-    Ok(Json(Sessions { sessions: sessions.collect() }))
+    Ok(Json(SessionList { sessions: sessions.collect() }))
 }
 
 /// Ends one of my sessions
@@ -514,7 +577,7 @@ pub struct Forgetful {
     post, path = "/api/v1/password/forgot", operation_id = "forgot_password", tag = "account",
     request_body = Forgetful,
     responses((status = 202, description = "If somebody has the address, a link is on its way there")),
-    security(()),
+    security(),
 )]
 pub async fn forgot_password(
     gate: Gate,
@@ -536,6 +599,12 @@ pub async fn forgot_password(
 #[serde(deny_unknown_fields)]
 pub struct Reset {
     /// The last part of the link's address.
+    #[schema(
+        min_length = 22,
+        max_length = 22,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "f4Bz0Jq9nX2mVwYk7LdSeA"
+    )]
     token: String,
     #[schema(
         format = "password",
@@ -550,7 +619,7 @@ pub struct Reset {
 #[utoipa::path(
     post, path = "/api/v1/password/reset", operation_id = "reset_password", tag = "account",
     request_body = Reset, responses((status = 204, description = "It is changed")),
-    security(()),
+    security(),
 )]
 pub async fn reset_password(
     links: Links,
@@ -580,6 +649,12 @@ pub async fn reset_password(
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     /// The last part of the link's address.
+    #[schema(
+        min_length = 22,
+        max_length = 22,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "f4Bz0Jq9nX2mVwYk7LdSeA"
+    )]
     token: String,
 }
 
@@ -591,7 +666,7 @@ pub struct Proof {
         (status = 204, description = "It is confirmed"),
         (status = 409, description = "Somebody has the address by now", body = Problem, content_type = "application/problem+json"),
     ),
-    security(()),
+    security(),
 )]
 pub async fn confirm_email(
     links: Links,

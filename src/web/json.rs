@@ -30,17 +30,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 Error::BadRequest("The document did not arrive whole.".into())
             }
         })?;
-        // serde would read a list as the members in their order.
-        if body.trim_ascii_start().starts_with(b"[") {
-            return Err(Error::Invalid("The document is a list and no object.".into()));
-        }
-        serde_json::from_slice(&body).map(Json).map_err(|err| match err.classify() {
+        let read = serde_json::from_slice(&body).map_err(|err| match err.classify() {
             Category::Data => Error::Invalid(
                 "The document has a member that is missing, of another type, there twice or not known."
                     .into(),
             ),
             _ => Error::BadRequest("That is not a JSON document in UTF-8.".into()),
-        })
+        })?;
+        // serde takes a list as well, for the members in the order that the type happens to have.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Error::Invalid("The document is not an object.".into()));
+        }
+        Ok(Json(read))
     }
 }
 
