@@ -73,15 +73,15 @@ async fn who_signs_up_is_seen_by_everyone_and_their_address_by_nobody() {
 
     for (name, email, password, status, fields) in [
         ("ada_L", "new@example.org", PASSWORD, 409, vec!["username"]),
-        ("new", "ADA_l@Example.org", PASSWORD, 409, vec!["email"]),
+        ("newcomer", "ADA_l@Example.org", PASSWORD, 409, vec!["email"]),
         ("ada_l", "ada_l@example.org", PASSWORD, 409, vec!["username", "email"]),
         ("a", "new@example.org", PASSWORD, 422, vec!["username"]),
         ("admin", "new@example.org", PASSWORD, 422, vec!["username"]),
         // There is an address of this name already.
         ("me", "new@example.org", PASSWORD, 422, vec!["username"]),
-        ("new", "nowhere", PASSWORD, 422, vec!["email"]),
-        ("new", "new@example.org", "short", 422, vec!["password"]),
-        ("new", "new@example.org", "new@example.org", 422, vec!["password"]),
+        ("newcomer", "nowhere", PASSWORD, 422, vec!["email"]),
+        ("newcomer", "new@example.org", "short", 422, vec!["password"]),
+        ("newcomer", "new@example.org", "new@example.org", 422, vec!["password"]),
         ("", "", "", 422, vec!["username", "email", "password"]),
         // What is wrong is told before what is taken.
         ("ada_l", "", PASSWORD, 422, vec!["email"]),
