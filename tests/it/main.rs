@@ -10,6 +10,7 @@
 mod account;
 mod api;
 mod cli;
+mod cors;
 mod described;
 mod feed;
 mod guessing;
