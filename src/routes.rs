@@ -154,7 +154,8 @@ fn api(app: &App) -> Router<App> {
         .route("/users/me/deletion", post(users::api::delete_account))
         .route("/users/me/sessions", get(users::api::sessions).delete(users::api::end_sessions))
         .route("/users/me/sessions/{id}", delete(users::api::end_session))
-        .route("/users/me/tokens", delete(users::api::end_tokens));
+        .route("/users/me/tokens", delete(users::api::end_tokens))
+        .layer(DefaultBodyLimit::max(limits::SMALL_BODY));
 
     let people = Router::new()
         .route("/users", get(users::api::index).post(users::api::sign_up))

@@ -96,7 +96,7 @@ pub struct SignUp {
     email: String,
     /// 10 to 128 characters that are not easily guessed.
     #[schema(
-        example = "violet kettle 9 harbour",
+        example = "copper willow 5 lagoon",
         format = "password",
         min_length = 10,
         max_length = 128
@@ -174,7 +174,7 @@ pub struct LogIn {
     #[schema(example = "ada", required)]
     username: String,
     #[serde(default)]
-    #[schema(example = "violet kettle 9 harbour", format = "password", required)]
+    #[schema(example = "copper willow 5 lagoon", format = "password", required)]
     password: String,
     /// `password`, where given.
     #[schema(value_type = String, required = false, pattern = "^(password)?$")]
@@ -295,13 +295,13 @@ pub async fn index(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordChange {
-    #[schema(format = "password", example = "violet kettle 9 harbour")]
+    #[schema(format = "password", example = "copper willow 5 lagoon")]
     current_password: String,
     #[schema(
         format = "password",
         min_length = 10,
         max_length = 128,
-        example = "marble otter 7 lantern"
+        example = "silver bramble 3 canyon"
     )]
     new_password: String,
 }
@@ -347,7 +347,7 @@ async fn really(gate: &Gate, viewer: &Viewer, password: &str) -> Result<()> {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmailChange {
-    #[schema(format = "password", example = "violet kettle 9 harbour")]
+    #[schema(format = "password", example = "copper willow 5 lagoon")]
     current_password: String,
     #[schema(format = "email", max_length = 254, example = "countess@example.org")]
     email: String,
@@ -454,7 +454,7 @@ pub async fn export(viewer: Viewer, State(pool): State<PgPool>) -> Result<Respon
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Leaving {
-    #[schema(format = "password", example = "violet kettle 9 harbour")]
+    #[schema(format = "password", example = "copper willow 5 lagoon")]
     current_password: String,
 }
 
@@ -597,13 +597,18 @@ pub async fn forgot_password(
 #[serde(deny_unknown_fields)]
 pub struct Reset {
     /// The last part of the link's address.
-    #[schema(min_length = 22, max_length = 22, pattern = "^[A-Za-z0-9_-]+$")]
+    #[schema(
+        min_length = 22,
+        max_length = 22,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "f4Bz0Jq9nX2mVwYk7LdSeA"
+    )]
     token: String,
     #[schema(
         format = "password",
         min_length = 10,
         max_length = 128,
-        example = "marble otter 7 lantern"
+        example = "silver bramble 3 canyon"
     )]
     new_password: String,
 }
@@ -642,7 +647,12 @@ pub async fn reset_password(
 #[serde(deny_unknown_fields)]
 pub struct Proof {
     /// The last part of the link's address.
-    #[schema(min_length = 22, max_length = 22, pattern = "^[A-Za-z0-9_-]+$")]
+    #[schema(
+        min_length = 22,
+        max_length = 22,
+        pattern = "^[A-Za-z0-9_-]+$",
+        example = "f4Bz0Jq9nX2mVwYk7LdSeA"
+    )]
     token: String,
 }
 

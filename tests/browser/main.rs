@@ -10,6 +10,7 @@ mod account;
 mod browser;
 mod budget;
 mod chromedriver;
+mod cors;
 mod everyone;
 mod interrupted;
 mod keyboard;

@@ -38,6 +38,14 @@ pub async fn served_as_it_comes(office: &PostOffice) -> TestSite {
     listen((listener, site), |router| router).await
 }
 
+/// The same, with pages of these origins calling its API.
+pub async fn served_listing(origins: &[&str]) -> TestSite {
+    let (listener, mut site) = patient(unbound().await);
+    site.app.origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
+    site.router = routes::router(site.app.clone());
+    listen((listener, site), |router| router).await
+}
+
 /// The same, noting every path it is asked for.
 pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
     let note = move |request: Request, next: Next| {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use social_post::web::{client::Peer, throttle::Throttle};
 
 use crate::{
@@ -454,4 +455,107 @@ async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_databas
         all.insert(login, heard);
     }
     assert!(all.values().all(|heard| *heard == all["ada"]), "{all:#?}");
+}
+
+/// There is one way in with two doors, and who is turned away at one is turned away at the other.
+#[tokio::test]
+async fn the_form_and_the_api_count_together_however_one_changes_between_them() {
+    let site = throttled().await;
+    let device = site.member("ada").await.cookie("device").unwrap();
+    let program = site.caller_of("ada").await;
+    let stranger = site.visitor();
+    let nobody = site.caller();
+    let change = |password: &str| json!({ "current_password": password, "new_password": BETTER });
+
+    assert_eq!(log_in(&stranger, "ada", WRONG).await.status, 401);
+    assert_eq!(nobody.log_in("ADA", WRONG).await.status, 401);
+    assert_eq!(log_in(&stranger, " Ada@Example.org", WRONG).await.status, 401);
+    assert_eq!(nobody.log_in("ada@EXAMPLE.org ", WRONG).await.status, 401);
+    assert_eq!(program.put("/users/me/password", &change(WRONG)).await.status, 422);
+
+    // A device that is known by its cookie is known to pages alone.
+    let known = site.caller();
+    known.visitor.set_cookie("device", &device);
+    for reply in [
+        log_in(&stranger, "ada", PASSWORD).await,
+        nobody.log_in("ada", PASSWORD).await,
+        known.log_in("ada@example.org", PASSWORD).await,
+        program.put("/users/me/password", &change(PASSWORD)).await,
+        program
+            .put("/users/me/email", &json!({ "current_password": PASSWORD, "email": "x@y.org" }))
+            .await,
+        program.post("/users/me/deletion", &json!({ "current_password": PASSWORD })).await,
+    ] {
+        waits(&reply, 60);
+    }
+    let reply = nobody.log_in("ada", PASSWORD).await;
+    assert_eq!(reply.header("content-type"), "application/problem+json");
+    assert_eq!(reply.header("www-authenticate"), "");
+    later(&site).await;
+    assert_eq!(nobody.log_in("ada", PASSWORD).await.status, 200, "after the wait");
+    for n in 0..5 {
+        let status = if n % 2 == 0 {
+            log_in(&stranger, "ada", WRONG).await.status
+        } else {
+            nobody.log_in("ada", WRONG).await.status
+        };
+        assert_eq!(status, 401, "a right one forgives the wrong ones");
+    }
+    waits(&nobody.log_in("ada", PASSWORD).await, 60);
+
+    // By network: thirty in all, whomever it tries at whichever door.
+    let mut tries = 0;
+    for n in 0..40 {
+        let name = format!("person-{n}");
+        let reply = if n % 2 == 0 {
+            log_in(&site.visitor().at_address("198.51.100.1"), &name, WRONG).await
+        } else {
+            site.caller().at_address("198.51.100.1").log_in(&name, WRONG).await
+        };
+        match reply.status.as_u16() {
+            401 => tries += 1,
+            _ => waits(&reply, 60),
+        }
+    }
+    assert_eq!(tries, 30);
+}
+
+#[tokio::test]
+async fn the_form_and_the_api_make_five_accounts_and_send_three_links_together() {
+    let office = PostOffice::open().await;
+    let outgoing = office.outgoing();
+    let site = TestSite::altered(|app| {
+        app.throttle = Throttle::new(true);
+        app.mailer = social_post::mail::Mailer::new(Some(&outgoing)).unwrap();
+    })
+    .await;
+    for n in 0..7 {
+        let (name, email) = (format!("person{n}"), format!("person{n}@example.org"));
+        let fields = [("username", name.as_str()), ("email", &email), ("password", PASSWORD)];
+        let account = json!({ "username": name, "email": email, "password": PASSWORD });
+        let reply = if n % 2 == 0 {
+            site.caller().post("/users", &account).await
+        } else {
+            site.visitor().post("/signup", &fields).await
+        };
+        match n {
+            0..5 => assert!([201, 303].contains(&reply.status.as_u16()), "{}", reply.body),
+            _ => waits(&reply, 12 * 60),
+        }
+    }
+    assert_eq!(site.count("select count(*) from users").await, 5);
+    office.letters(5).await;
+    for n in 0..5 {
+        let email = if n % 3 == 0 { "person1@example.org" } else { "Person1@EXAMPLE.org" };
+        let reply = if n % 2 == 0 {
+            site.caller().post("/password/forgot", &json!({ "email": email })).await
+        } else {
+            site.visitor().post("/password/forgot", &[("email", email)]).await
+        };
+        match n {
+            0..3 => assert!([202, 303].contains(&reply.status.as_u16()), "{}", reply.body),
+            _ => waits(&reply, 20 * 60),
+        }
+    }
+    office.letters(8).await;
 }

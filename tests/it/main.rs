@@ -1,6 +1,7 @@
 //! The whole site, driven from outside: through its router, a real port and its command line,
 //! against real Postgres. One binary on purpose: one thing to link, one place for helpers.
 
+#![allow(clippy::too_many_lines, reason = "a story is best told in one go")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,6 +11,7 @@
 mod account;
 mod api;
 mod cli;
+mod cors;
 mod described;
 mod feed;
 mod guessing;

@@ -610,7 +610,6 @@ async fn who_may_open_the_site_by_another_name_is_told_to_the_one_who_runs_it() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::too_many_lines, reason = "a list of requests")]
 async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
     let database = empty_database().await;
     for format in ["json", "text"] {

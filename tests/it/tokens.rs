@@ -831,8 +831,8 @@ async fn beside_a_cluster_of_its_own_a_secret_is_made_once_and_kept_to_itself() 
     let mut program = Program::start_with("", &settings).await;
     let made = secret();
     assert!(made.trim().len() >= 32, "{made}");
-    let mode = fs::metadata(data.join("jwt-secret")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = fs::metadata(data.join("jwt-secret")).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o777, 0o600);
     let account = json!({ "username": "ada", "email": "ada@example.org", "password": PASSWORD });
     let account = account.to_string();
     let sign_up = format!(
