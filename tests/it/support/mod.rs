@@ -175,7 +175,7 @@ impl TestSite {
             link: None,
             body: social_post::posts::Body::parse("").unwrap(),
         };
-        let author = social_post::users::UserId(id);
+        let author = UserId(id);
         match social_post::posts::db::publish(&self.db, author, &draft, None).await.unwrap() {
             Publication::Post(post) => post.0,
             other => panic!("not published: {other:?}"),
