@@ -586,13 +586,11 @@ async fn only_a_body_of_the_right_type_and_a_fair_size_is_read() {
             assert!(![400, 415].contains(&reply.status.as_u16()), "{address} {kind}");
         }
 
-        let padded = |length: usize| if door.kind == Kind::Form {
-            let mut padded = [body.as_slice(), b"&pad="].concat();
-            padded.resize(length, b'x');
-            padded
-        } else {
+        let padded = |length: usize| {
+            let is_form = door.kind == Kind::Form;
             let mut padded = body.clone();
-            padded.resize(length, b' ');
+            padded.extend_from_slice(if is_form { b"&pad=" } else { b"" });
+            padded.resize(length, if is_form { b'x' } else { b' ' });
             padded
         };
         let reply = send(&mut at, &by, begin(&by, &door, &address), padded(door.limit())).await;

@@ -45,6 +45,7 @@ fn signed(head: impl ToString, claims: impl ToString, secret: &[u8]) -> String {
     signed_as(Algorithm::HS256, head, claims, secret)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a text or a document, lent or not")]
 fn signed_as(
     algorithm: Algorithm,
     head: impl ToString,
@@ -440,7 +441,7 @@ async fn a_token_is_shown_in_one_header_of_one_form_and_nowhere_else() {
         "Digest username=\"ada\"".into(),
         "Bearer \u{e9}".into(),
     ] {
-        assert_eq!(face(&asking(&[value.clone()]).await), face(&bad), "{value}");
+        assert_eq!(face(&asking(std::slice::from_ref(&value)).await), face(&bad), "{value}");
     }
     let twice = [format!("Bearer {token}"), format!("Bearer {token}")];
     assert_eq!(asking(&twice).await.status, 400);
@@ -831,8 +832,8 @@ async fn beside_a_cluster_of_its_own_a_secret_is_made_once_and_kept_to_itself() 
     let mut program = Program::start_with("", &settings).await;
     let made = secret();
     assert!(made.trim().len() >= 32, "{made}");
-    let permissions = fs::metadata(data.join("jwt-secret")).unwrap().permissions();
-    assert_eq!(permissions.mode() & 0o777, 0o600);
+    let rights = fs::metadata(data.join("jwt-secret")).unwrap().permissions();
+    assert_eq!(rights.mode() & 0o777, 0o600);
     let account = json!({ "username": "ada", "email": "ada@example.org", "password": PASSWORD });
     let account = account.to_string();
     let sign_up = format!(
