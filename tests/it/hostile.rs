@@ -268,7 +268,7 @@ fn doors() -> Vec<Door> {
 }
 
 #[test]
-fn the_matrix_knows_every_page() {
+fn the_matrix_knows_every_route() {
     let known: BTreeSet<_> = doors()
         .into_iter()
         .map(|door| (door.route.to_owned(), door.method.as_str().to_owned()))

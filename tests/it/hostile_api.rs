@@ -688,7 +688,9 @@ async fn a_head_has_the_headers_of_its_get_and_no_body() {
             assert_eq!(got.status, head.status, "{path}");
             assert_eq!(head.body, "", "{path}");
             for (name, value) in &got.headers {
-                let is_its_own = ["x-request-id", "date"].contains(&name.as_str());
+                let is_its_own = ["x-request-id", "date"].contains(&name.as_str())
+                    // It says when it was made, at times in fewer digits.
+                    || name == "content-length" && path == "/users/me/export";
                 assert!(is_its_own || head.headers.get(name) == Some(value), "{path}: {name}");
             }
         }
