@@ -108,7 +108,12 @@ async fn each_part_of_a_text_runs_in_the_direction_of_its_own_words_and_code_fro
         return [...document.querySelectorAll('.prose > p, .prose li, .prose pre')].map(side)
             .concat(code.direction, code.unicodeBidi);
     ";
-    let sides: Vec<String> = browser.run(script).await;
+    // Without its style sheet, as on a machine that stood still, the page is loaded once more.
+    let mut sides: Vec<String> = browser.run(script).await;
+    if sides.last().is_some_and(|kind| kind == "normal") {
+        browser.goto(&format!("/posts/{post}")).await;
+        sides = browser.run(script).await;
+    }
     assert_eq!(sides, ["right", "left", "left", "left", "right", "ltr", "isolate"]);
     browser.end().await;
 }
