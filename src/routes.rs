@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef, Request, State},
     http::{HeaderName, HeaderValue, Method, header},
-    middleware::{Next, from_fn, from_fn_with_state, map_response},
+    middleware::{Next, from_fn, from_fn_with_state, map_request, map_response},
     response::Response,
     routing::{delete, get, post, put},
 };
@@ -160,6 +160,10 @@ fn api(app: &App) -> Router<App> {
     let people = Router::new()
         .route("/users", get(users::api::index).post(users::api::sign_up))
         .route("/users/{username}", get(users::api::show))
+        .layer(DefaultBodyLimit::max(limits::SMALL_BODY));
+
+    // Nobody's token is looked at here: who comes for a new one may still show the one before.
+    let entering = Router::new()
         .route("/login", post(users::api::log_in))
         .route("/password/forgot", post(users::api::forgot_password))
         .route("/password/reset", post(users::api::reset_password))
@@ -189,6 +193,8 @@ fn api(app: &App) -> Router<App> {
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(from_fn_with_state(app.clone(), bearer::by_token))
+        .merge(entering)
+        .layer(map_request(bearer::without_cookie))
         .layer(option_layer(cors(&app.origins)))
         .layer(map_response(page::not_stored_by_default))
 }

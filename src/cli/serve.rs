@@ -58,13 +58,13 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
         Database::Local => {
             let local = LocalPostgres::start(&settings.data_dir).await?;
             let secret = match &settings.api.secret {
-                Some(secret) => Ok(secret.clone()),
-                None => kept_secret(&settings.data_dir),
+                None if !settings.api.is_off => kept_secret(&settings.data_dir).map(Some),
+                given => Ok(given.clone()),
             };
             let served = match secret {
                 Ok(secret) => {
                     let options = local.connect_options();
-                    serve(&settings, options, Some(secret), listener, stop, true).await
+                    serve(&settings, options, secret, listener, stop, true).await
                 }
                 Err(err) => Err(err.into()),
             };

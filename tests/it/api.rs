@@ -94,6 +94,20 @@ async fn who_signs_up_is_seen_by_everyone_and_their_address_by_nobody() {
     assert_eq!(site.count("select count(*) from users").await, 1);
 }
 
+/// Many clients show whatever token they hold with every request.
+#[tokio::test]
+async fn a_token_that_is_over_keeps_nobody_from_getting_a_new_one() {
+    let site = TestSite::new().await;
+    let ada = site.program("ada").await;
+    assert_eq!(ada.delete("/users/me/tokens").await.status, 204);
+    assert_eq!(ada.get("/posts").await.status, 401, "it is over");
+
+    assert_eq!(ada.log_in("ada", PASSWORD).await.status, 200);
+    assert_eq!(ada.log_in("ada", "another password").await.status, 401);
+    let reset = json!({ "token": "AAAAAAAAAAAAAAAAAAAAAA", "new_password": PASSWORD });
+    assert_eq!(ada.post("/password/reset", &reset).await.status, 404);
+}
+
 #[tokio::test]
 async fn a_name_or_an_address_and_the_password_give_a_token_and_whatever_else_looks_alike() {
     let site = TestSite::new().await;

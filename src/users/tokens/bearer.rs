@@ -19,8 +19,6 @@ pub async fn by_token(
     mut request: Request,
     next: Next,
 ) -> Response {
-    // A session gives no rights here.
-    request.headers_mut().remove(header::COOKIE);
     let shown = match token(request.headers()) {
         Ok(None) => return next.run(request).await,
         Ok(Some(token)) => tokens.as_ref().and_then(|tokens| tokens.read(token)),
@@ -40,6 +38,12 @@ pub async fn by_token(
         }
         None => Error::BadToken.into_response(),
     }
+}
+
+/// A session gives no rights here, and a known device no tries.
+pub async fn without_cookie(mut request: Request) -> Request {
+    request.headers_mut().remove(header::COOKIE);
+    request
 }
 
 /// The token of the one `Authorization` header, if there is any.
