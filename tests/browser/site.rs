@@ -110,11 +110,15 @@ pub async fn database_goes_away(site: &TestSite) {
     let name = options.get_database().unwrap();
     let mut owner = owner(site).await;
     owner.execute(format!("alter database {name} connection limit 0").as_str()).await.unwrap();
-    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
-        .bind(name)
-        .execute(&mut owner)
-        .await
-        .unwrap();
+    sqlx::query(
+        // Postgres' own workers are not the site's to end.
+        "select pg_terminate_backend(pid) from pg_stat_activity \
+         where datname = $1 and usename = current_user",
+    )
+    .bind(name)
+    .execute(&mut owner)
+    .await
+    .unwrap();
 }
 
 /// Returns once the site has seen it: also a connection that died less than a second ago has rested so

@@ -373,7 +373,8 @@ async fn connections_that_the_database_ends_are_replaced_and_cost_a_503_at_most(
     for _ in 0..15 {
         sleep(Duration::from_millis(150)).await;
         let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-                   where datname = current_database() and pid <> pg_backend_pid()";
+                   where datname = current_database() and usename = current_user \
+                   and pid <> pg_backend_pid()";
         let mut own = PgConnection::connect_with(&crowd.database.options()).await.unwrap();
         ended += sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut own).await.unwrap();
     }
