@@ -325,13 +325,9 @@ fn kind(schema: &Value) -> String {
         return reference.rsplit('/').next().unwrap_or_default().to_owned();
     }
     match &schema["type"] {
-        Value::String(kind) if kind == "array" => format!("{}[]", kind_of_items(schema)),
-        Value::String(kind) => kind.clone(),
+        Value::String(name) if name == "array" => format!("{}[]", kind(&schema["items"])),
+        Value::String(name) => name.clone(),
         Value::Array(kinds) => kinds.iter().map(text).collect::<Vec<_>>().join(" or "),
         _ => String::new(),
     }
-}
-
-fn kind_of_items(schema: &Value) -> String {
-    kind(&schema["items"])
 }

@@ -19,7 +19,7 @@ use super::{
     Email, NewPassword, Passwords, Person, Role, UserId, Username, Viewer, db,
     links::{self, Links, Purpose, letters},
     password::context,
-    proof::Gate,
+    proof::{Gate, Proven},
     secret::Secret,
     sessions::{self, device::in_words},
     tokens::{self, Tokens},
@@ -149,7 +149,8 @@ pub async fn sign_up(
         .await?
         .map_err(|taken| Error::Taken(vec![taken_field(taken)]))?;
     let person = db::find(&pool, &username).await?.ok_or(Error::NotFound)?;
-    links.send_confirm(id, username.clone(), email);
+    // Nothing of theirs was ended yet.
+    links.send_confirm(Proven { user: id, epoch: 0 }, username.clone(), email);
     let user = NewUser { id: id.0, username: username.to_string(), created_at: person.created_at };
     let place =
         HeaderValue::from_str(&format!("/api/v1/users/{username}")).map_err(Error::internal)?;
@@ -327,9 +328,9 @@ pub async fn change_password(
     let words = context(&site.name, Some(&viewer.username), email.as_ref());
     let new = NewPassword::parse(&typed.new_password, &words)
         .map_err(|bad| Error::Fields(vec![Field::new("new_password", &bad)]))?;
-    really(&gate, &viewer, &typed.current_password).await?;
+    let proven = really(&gate, &viewer, &typed.current_password).await?;
     let hash = passwords.hash(new).await?;
-    db::change_password(&pool, viewer.id, &hash).await?;
+    db::change_password(&pool, proven, &hash).await?.ok_or(Error::BadToken)?;
     tracing::info!(user = viewer.id.0, "changed the password");
     if let Some(email) = &own.email {
         links.send(letters::password_changed(&site, &viewer.username, email));
@@ -337,11 +338,10 @@ pub async fn change_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn really(gate: &Gate, viewer: &Viewer, password: &str) -> Result<()> {
-    if gate.is_really(viewer.id, password).await? {
-        return Ok(());
-    }
-    Err(Error::Fields(vec![Field::new("current_password", &"That is not your password.")]))
+async fn really(gate: &Gate, viewer: &Viewer, password: &str) -> Result<Proven> {
+    gate.is_really(viewer.id, password).await?.ok_or_else(|| {
+        Error::Fields(vec![Field::new("current_password", &"That is not your password.")])
+    })
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -374,16 +374,18 @@ pub async fn change_email(
 ) -> Result<StatusCode> {
     let new =
         Email::parse(&typed.email).map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
-    really(&gate, &viewer, &typed.current_password).await?;
+    let proven = really(&gate, &viewer, &typed.current_password).await?;
     if links.are_on() {
         gate.may_mail(new.canonical())?;
-        links.send_confirm(viewer.id, viewer.username.clone(), new);
+        links.send_confirm(proven, viewer.username.clone(), new);
         return Ok(StatusCode::ACCEPTED);
     }
     gate.may_look()?;
-    let changed = db::change_email(&pool, viewer.id, &new).await?;
-    changed.map_err(|taken| Error::Taken(vec![taken_field(taken)]))?;
-    Ok(StatusCode::NO_CONTENT)
+    match db::change_email(&pool, proven, &new).await? {
+        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(false) => Err(Error::BadToken),
+        Err(taken) => Err(Error::Taken(vec![taken_field(taken)])),
+    }
 }
 
 /// All that is mine, as the database writes it down.
@@ -475,12 +477,15 @@ pub async fn delete_account(
     State(pool): State<PgPool>,
     Json(typed): Json<Leaving>,
 ) -> Result<StatusCode> {
-    really(&gate, &viewer, &typed.current_password).await?;
-    db::delete_account(&pool, viewer.id)
-        .await?
-        .map_err(|last| Error::Conflict(last.to_string().into()))?;
-    tracing::info!(user = viewer.id.0, "deleted the account");
-    Ok(StatusCode::NO_CONTENT)
+    let proven = really(&gate, &viewer, &typed.current_password).await?;
+    match db::delete_account(&pool, proven).await? {
+        Ok(()) => {
+            tracing::info!(user = viewer.id.0, "deleted the account");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Err(db::Stays::NotProven) => Err(Error::BadToken),
+        Err(last @ db::Stays::LastAdmin) => Err(Error::Conflict(last.to_string().into())),
+    }
 }
 
 /// A browser that is logged in.

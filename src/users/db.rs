@@ -118,31 +118,42 @@ pub async fn accounts(db: &PgPool) -> sqlx::Result<Vec<Account>> {
 /// Gives a person another password, and ends every session and token of theirs. `false` if there is
 /// no such person.
 pub async fn reset_password(db: &PgPool, username: &Username, hash: &str) -> sqlx::Result<bool> {
-    let user = sqlx::query_scalar!(
-        r#"select id as "id: UserId" from users where lower(username) = lower($1)"#,
-        username.as_str(),
-    )
-    .fetch_optional(db)
-    .await?;
-    match user {
-        Some(user) => Ok(change_password(db, user, hash).await?.is_some()),
-        None => Ok(false),
+    // The operator's word is proof. Again, where something was ended in this moment.
+    loop {
+        let found = sqlx::query_as!(
+            Proven,
+            r#"select id as "user: UserId", auth_epoch as epoch from users where lower(username) = lower($1)"#,
+            username.as_str(),
+        )
+        .fetch_optional(db)
+        .await?;
+        let Some(proven) = found else { return Ok(false) };
+        if change_password(db, proven, hash).await?.is_some() {
+            return Ok(true);
+        }
     }
 }
 
-/// Gives `user` another password; ends every session and token, voids every link, and forgets every
-/// device of theirs. Whoever knows it has proven from now on who they are; `None` once the account is
-/// gone.
+/// Gives somebody another password; ends every session and token, voids every link, and forgets every
+/// device of theirs. Whoever knows it has proven from now on who they are; `None`, and nothing, if all
+/// that was theirs has been ended since they proved it.
 pub async fn change_password(
     db: &PgPool,
-    user: UserId,
+    proven: Proven,
     hash: &str,
 ) -> sqlx::Result<Option<Proven>> {
     let mut tx = db.begin().await?;
     // First their row: a log-in that is on its way waits here or is seen below.
-    sqlx::query!("select from users where id = $1 for update", user as UserId)
-        .execute(&mut *tx)
-        .await?;
+    let is_proven = sqlx::query!(
+        "select from users where id = $1 and auth_epoch = $2 for update",
+        proven.user as UserId,
+        proven.epoch,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if is_proven.is_none() {
+        return Ok(None);
+    }
     let epoch = sqlx::query_scalar!(
         r#"
         with links as (
@@ -157,37 +168,43 @@ pub async fn change_password(
         update users set password_hash = $2, auth_epoch = auth_epoch + 1 where id = $1
         returning auth_epoch
         "#,
-        user as UserId,
+        proven.user as UserId,
         hash,
     )
     .fetch_optional(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(epoch.map(|epoch| Proven { user, epoch }))
+    Ok(epoch.map(|epoch| Proven { user: proven.user, epoch }))
 }
 
-/// Gives `user` another address, which nobody has proven yet, and voids every link. Refused where
-/// somebody else has it.
+/// Gives somebody another address, which nobody has confirmed yet, and voids every link. Refused where
+/// somebody else has it; `false`, and nothing, if all that was theirs has been ended since they proved
+/// who they are.
 pub async fn change_email(
     db: &PgPool,
-    user: UserId,
+    proven: Proven,
     email: &Email,
-) -> sqlx::Result<Result<(), Taken>> {
+) -> sqlx::Result<Result<bool, Taken>> {
     let changed = sqlx::query!(
         r#"
-        with links as (
-            delete from mailed_links where user_id = $1
+        with changed as (
+            update users set email = $2, email_key = $3, email_confirmed_at = null
+            where id = $1 and auth_epoch = $4
+            returning id
+        ), links as (
+            delete from mailed_links where user_id in (select id from changed)
         )
-        update users set email = $2, email_key = $3, email_confirmed_at = null where id = $1
+        select id from changed
         "#,
-        user as UserId,
+        proven.user as UserId,
         email.as_written(),
         email.canonical(),
+        proven.epoch,
     )
-    .execute(db)
+    .fetch_optional(db)
     .await;
     match changed {
-        Ok(_) => Ok(Ok(())),
+        Ok(changed) => Ok(Ok(changed.is_some())),
         Err(sqlx::Error::Database(err)) if err.is_unique_violation() => Ok(Err(Taken::Email)),
         Err(err) => Err(err),
     }
@@ -254,16 +271,21 @@ pub async fn export(db: &PgPool, user: UserId) -> sqlx::Result<Option<String>> {
 
 /// Why an account stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("You are the only admin. Make another one first, then delete this account.")]
-pub struct LastAdmin;
+pub enum Stays {
+    #[error("You are the only admin. Make another one first, then delete this account.")]
+    LastAdmin,
+    /// All that was theirs has been ended since they proved who they are.
+    #[error("Log in first.")]
+    NotProven,
+}
 
 /// Deletes the account with its posts, votes, sessions and links, and takes its votes off the scores
 /// of other people's posts. Repeating it changes nothing.
-pub async fn delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<(), LastAdmin>> {
-    retrying(|| try_delete_account(db, user)).await
+pub async fn delete_account(db: &PgPool, proven: Proven) -> sqlx::Result<Result<(), Stays>> {
+    retrying(|| try_delete_account(db, proven)).await
 }
 
-async fn try_delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<(), LastAdmin>> {
+async fn try_delete_account(db: &PgPool, proven: Proven) -> sqlx::Result<Result<(), Stays>> {
     let mut tx = db.begin().await?;
     // First the person's own row: a vote of theirs that is on its way waits here or is seen below, so
     // that no score counts it. All admins too, so that of two who leave at once one stays.
@@ -273,14 +295,14 @@ async fn try_delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<()
             or (role = 'admin' and exists (select from users where id = $1 and role = 'admin'))
         order by id for update
         "#,
-        user as UserId,
+        proven.user as UserId,
     )
     .execute(&mut *tx)
     .await?;
-    let is_last_admin = sqlx::query_scalar!(
+    let stays = sqlx::query!(
         r#"
         with leaver as (
-            select id from users where id = $1 and (role <> 'admin'
+            select id from users where id = $1 and auth_epoch = $2 and (role <> 'admin'
                 or exists (select from users where role = 'admin' and suspended_at is null and id <> $1))
         ), unvoted as (
             -- In one order, as every other deletion takes them. The votes too: one that is just being
@@ -298,14 +320,20 @@ async fn try_delete_account(db: &PgPool, user: UserId) -> sqlx::Result<Result<()
         ), gone as (
             delete from users where id in (select id from leaver)
         )
-        select exists (select from users where id = $1) and not exists (select from leaver) as "is_last_admin!"
+        select auth_epoch = $2 as "is_proven!" from users
+        where id = $1 and not exists (select from leaver)
         "#,
-        user as UserId,
+        proven.user as UserId,
+        proven.epoch,
     )
-    .fetch_one(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(if is_last_admin { Err(LastAdmin) } else { Ok(()) })
+    Ok(match stays {
+        None => Ok(()),
+        Some(stays) if stays.is_proven => Err(Stays::LastAdmin),
+        Some(_) => Err(Stays::NotProven),
+    })
 }
 
 /// Keeps a person out until [`restore`]: ends every session and token. `false` if there is no such

@@ -437,3 +437,53 @@ fn weaker() -> String {
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     argon2.hash_password(PASSWORD.as_bytes()).unwrap().to_string()
 }
+
+/// A thief who still knows the old password is quick, but the owner has just chosen another.
+#[tokio::test]
+async fn what_was_proven_before_all_was_ended_changes_nothing_afterwards() {
+    let site = TestSite::new().await;
+    for (path, fields) in [
+        (
+            "/settings/email",
+            [("current_password", PASSWORD), ("email", "thief@example.org")].as_slice(),
+        ),
+        ("/settings/password", &[("current_password", PASSWORD), ("new_password", BETTER)]),
+        ("/settings/delete-account", &[("current_password", PASSWORD)]),
+    ] {
+        let name = format!("ada-{}", path.rsplit('/').next().unwrap());
+        let thief = site.member(&name).await;
+        let mut owner = site.db.begin().await.unwrap();
+        sqlx::query("select from users where username = $1 for update")
+            .bind(&name)
+            .execute(&mut *owner)
+            .await
+            .unwrap();
+        let sent = {
+            let session = thief.cookie("sid").unwrap();
+            let thief = site.visitor();
+            thief.set_cookie("sid", &session);
+            let fields: Vec<(&str, &str)> = fields.to_vec();
+            let (path, fields) = (path.to_owned(), crate::support::encode(&fields));
+            tokio::spawn(async move { thief.send(thief.form(&path), fields).await })
+        };
+        let waits = "select count(*) from pg_stat_activity \
+                     where datname = current_database() and wait_event_type = 'Lock'";
+        while site.count(waits).await == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        sqlx::query("update users set auth_epoch = auth_epoch + 1 where username = $1")
+            .bind(&name)
+            .execute(&mut *owner)
+            .await
+            .unwrap();
+        owner.commit().await.unwrap();
+
+        assert_eq!(sent.await.unwrap().status, 401, "{path}");
+        let kept = format!(
+            "select count(*) from users where username = '{name}' and email = '{name}@example.org' \
+             and auth_epoch = 1"
+        );
+        assert_eq!(site.count(&kept).await, 1, "{path}");
+        assert!(fits(&site, &name, PASSWORD).await, "{path}");
+    }
+}

@@ -3,24 +3,32 @@
 use sqlx::PgPool;
 
 use super::{Purpose, Shown};
-use crate::users::{Email, Taken, UserId, Username};
+use crate::users::{Email, Taken, UserId, Username, proof::Proven};
 
-/// Keeps a link for `user`, who is to prove by it that `email` is theirs. It voids the one before.
-pub async fn for_email(db: &PgPool, user: UserId, key: &str, email: &Email) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Keeps a link for somebody, who is to prove by it that `email` is theirs. It voids the one before.
+/// `false`, and nothing, if all that was theirs has been ended since they proved who they are.
+pub async fn for_email(
+    db: &PgPool,
+    proven: Proven,
+    key: &str,
+    email: &Email,
+) -> sqlx::Result<bool> {
+    let kept = sqlx::query!(
         r#"
-        insert into mailed_links (user_id, purpose, key, email, email_key) values ($1, 'email', $2, $3, $4)
+        insert into mailed_links (user_id, purpose, key, email, email_key)
+        select id, 'email', $2, $3, $4 from users where id = $1 and auth_epoch = $5 for key share
         on conflict (user_id, purpose) do update
         set key = excluded.key, email = excluded.email, email_key = excluded.email_key, created_at = now()
         "#,
-        user as UserId,
+        proven.user as UserId,
         key,
         email.as_written(),
         email.canonical(),
+        proven.epoch,
     )
     .execute(db)
     .await?;
-    Ok(())
+    Ok(kept.rows_affected() > 0)
 }
 
 /// To whom a link to a new password goes.

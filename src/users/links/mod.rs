@@ -12,7 +12,7 @@ use axum::{
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
-use super::{Email, UserId, Username, secret::Secret};
+use super::{Email, Username, proof::Proven, secret::Secret};
 use crate::{
     config::Site,
     mail::{Letter, Mailer},
@@ -101,16 +101,18 @@ impl Links {
         });
     }
 
-    /// Sends a link to `email` by which `user` may prove it to be theirs; to an address that another
+    /// Sends a link to `email` by which somebody may prove it to be theirs; to an address that another
     /// has, only word that somebody wanted it.
-    pub fn send_confirm(&self, user: UserId, username: Username, email: Email) {
+    pub fn send_confirm(&self, proven: Proven, username: Username, email: Email) {
         self.later(async move |links| {
             let owner = users::db::owner_of(&links.db, &email).await?;
             let letter = match owner {
                 Some((owner, to)) if owner != username => letters::taken(&links.site, &owner, &to),
                 _ => {
                     let secret = Secret::new();
-                    db::for_email(&links.db, user, &secret.key(), &email).await?;
+                    if !db::for_email(&links.db, proven, &secret.key(), &email).await? {
+                        return Ok(());
+                    }
                     letters::confirm(&links.site, &username, email.as_written(), &secret)
                 }
             };

@@ -83,9 +83,9 @@ pub async fn sign_up(
     typed.next = afterwards(&typed.next);
     match register(&db, &passwords, &entrance, &shell.site, &typed).await {
         Ok(Ok((user, username, email))) => {
-            links.send_confirm(user, username, email);
             // Nothing of theirs was ended yet.
             let proven = Proven { user, epoch: 0 };
+            links.send_confirm(proven, username, email);
             Ok(Flash::Welcome.on(entrance.let_in(proven, see_other(&typed.next)).await?))
         }
         Ok(Err(problems)) => {

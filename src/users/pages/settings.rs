@@ -13,7 +13,7 @@ use super::{forget_session, keeping_status, passing};
 use crate::{
     users::{
         Email, NewPassword, Passwords, Viewer, db,
-        db::Own,
+        db::{Own, Stays},
         entrance::Entrance,
         links::{Links, letters},
         password::{BadPassword, context},
@@ -115,11 +115,12 @@ pub async fn change_password(
         Err(bad) => return Ok(refused(Index { password: Tried::new(bad), ..page }, None)),
     };
     let changed = async {
-        if !entrance.gate.is_really(viewer.id, &typed.current_password).await? {
+        let Some(proven) = entrance.gate.is_really(viewer.id, &typed.current_password).await?
+        else {
             return Ok(None);
-        }
+        };
         let hash = passwords.hash(new).await?;
-        db::change_password(&db, viewer.id, &hash).await?.ok_or(Error::LogInFirst).map(Some)
+        db::change_password(&db, proven, &hash).await?.ok_or(Error::LogInFirst).map(Some)
     };
     match changed.await {
         Ok(Some(proven)) => {
@@ -163,17 +164,20 @@ pub async fn change_email(
         Err(bad) => return Ok(refused(Index { email: Tried::new(bad.to_string()), ..page }, None)),
     };
     let changed = async {
-        if !gate.is_really(viewer.id, &typed.current_password).await? {
+        let Some(proven) = gate.is_really(viewer.id, &typed.current_password).await? else {
             return Ok(Err(Tried::wrong()));
-        }
+        };
         if links.are_on() {
             gate.may_mail(new.canonical())?;
-            links.send_confirm(viewer.id, viewer.username.clone(), new);
+            links.send_confirm(proven, viewer.username.clone(), new);
             return Ok(Ok(Flash::LinkSent));
         }
         gate.may_look()?;
-        let changed = db::change_email(&db, viewer.id, &new).await?;
-        Ok(changed.map(|()| Flash::EmailChanged).map_err(|taken| Tried::new(taken.to_string())))
+        match db::change_email(&db, proven, &new).await? {
+            Ok(true) => Ok(Ok(Flash::EmailChanged)),
+            Ok(false) => Err(Error::LogInFirst),
+            Err(taken) => Ok(Err(Tried::new(taken.to_string()))),
+        }
     };
     match changed.await {
         Ok(Ok(flash)) => {
@@ -231,17 +235,18 @@ pub async fn delete(
     Form(typed): Form<Leaving>,
 ) -> Result<Response> {
     let gone = async {
-        if !gate.is_really(viewer.id, &typed.current_password).await? {
-            return Ok(None);
+        match gate.is_really(viewer.id, &typed.current_password).await? {
+            Some(proven) => Ok(Some(db::delete_account(&db, proven).await?)),
+            None => Ok(None),
         }
-        Ok(Some(db::delete_account(&db, viewer.id).await?))
     };
     let (is_wrong, notice, error) = match gone.await {
         Ok(Some(Ok(()))) => {
             tracing::info!(user = viewer.id.0, "deleted the account");
             return Ok(Flash::AccountDeleted.on(forget_session(see_other("/"), &shell.site)));
         }
-        Ok(Some(Err(last))) => (false, Some(last.to_string()), None),
+        Ok(Some(Err(Stays::NotProven))) => return Err(Error::LogInFirst),
+        Ok(Some(Err(last @ Stays::LastAdmin))) => (false, Some(last.to_string()), None),
         Ok(None) => (true, None, None),
         Err(error) => {
             let (notice, error) = passing(error)?;

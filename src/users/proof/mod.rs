@@ -91,16 +91,16 @@ impl Gate {
         self.check(known, &name, password).await
     }
 
-    /// Whether the password is that of `user`, who is logged in already and does something that asks
-    /// for it again.
-    pub async fn is_really(&self, user: UserId, password: &str) -> Result<bool> {
+    /// Proof that it is really `user`, who is logged in already and does something that asks for the
+    /// password again; `None` if the password is not theirs.
+    pub async fn is_really(&self, user: UserId, password: &str) -> Result<Option<Proven>> {
         let device = self.device.as_ref().map(Secret::key);
         let known = db::of(&self.db, user, device.as_deref()).await?;
-        let is_theirs = self.check(known, "", password).await?.is_some();
-        if !is_theirs {
+        let proven = self.check(known, "", password).await?;
+        if proven.is_none() {
             tracing::info!(user = user.0, "password refused");
         }
-        Ok(is_theirs)
+        Ok(proven)
     }
 
     async fn check(
