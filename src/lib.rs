@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod import;
+pub mod live;
 pub mod mail;
 pub mod openapi;
 pub mod posts;

@@ -20,6 +20,7 @@ use tower_http::{
 
 use crate::{
     config::Site,
+    live::{self, Live},
     mail::Mailer,
     openapi, posts, search,
     users::{
@@ -29,7 +30,9 @@ use crate::{
     },
     votes,
     web::{
-        assets, cookies, csrf, error, flash, headers, health,
+        assets,
+        cache::{self, PageCache},
+        cookies, csrf, error, flash, headers, health,
         limits::{self, Limits},
         page, problem, request_log,
         throttle::Throttle,
@@ -51,9 +54,17 @@ pub struct App {
     pub mailer: Mailer,
     pub limits: Limits,
     pub throttle: Throttle,
+    pub pages: PageCache,
+    pub live: Live,
 }
 
+/// The whole site: what is kept is answered at once, everything else by [`made`].
 pub fn router(app: App) -> Router {
+    let pages = app.pages.clone();
+    Router::new().fallback_service(made(app)).layer(from_fn_with_state(pages, cache::answer))
+}
+
+fn made(app: App) -> Router {
     // Anyone may keep these for a moment, apart for each viewer.
     let reading = Router::new()
         .route("/", get(posts::pages::hot))
@@ -62,7 +73,8 @@ pub fn router(app: App) -> Router {
         .route("/search", get(search::pages::index))
         .route("/posts/{id}", get(posts::pages::show))
         .route("/users", get(users::pages::people::index))
-        .route("/users/{username}", get(users::pages::people::show));
+        .route("/users/{username}", get(users::pages::people::show))
+        .layer(from_fn_with_state(app.live.clone(), live::pages::tune));
 
     // Whatever fails here, what was typed comes back (`give_back`, below).
     let writing = Router::new()
@@ -108,6 +120,7 @@ pub fn router(app: App) -> Router {
 
     let files = Router::new()
         .route("/static/{name}", get(assets::serve))
+        .route("/live", get(live::pages::stream))
         .route("/favicon.svg", get(assets::icon))
         .route("/favicon.ico", get(assets::old_icon))
         .route("/healthz", get(health::alive))
@@ -122,6 +135,7 @@ pub fn router(app: App) -> Router {
         // Whatever else is under it is no page either: no session, no form, no way back.
         .nest("/api", programs.fallback(error::no_such_page))
         .layer(from_fn(page::without_trailing_slash))
+        .layer(from_fn_with_state(app.live.clone(), live::note))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(app.clone(), limits::run_to_the_end))
         .layer(from_fn_with_state(app.clone(), posts::writing::give_back))

@@ -20,12 +20,17 @@ use super::{Failure, current_schema};
 use crate::{
     config::{Api, Database, JwtSecret, Settings, Site},
     database::{local::LocalPostgres, pool},
+    live::{self, Live},
     mail::Mailer,
     posts,
     routes::{self, App},
     server::{self, Patience},
     users::{self, Passwords, secret::Secret, tokens::Tokens},
-    web::{limits::Limits, throttle::Throttle},
+    web::{
+        cache::{self, PageCache},
+        limits::Limits,
+        throttle::Throttle,
+    },
 };
 
 /// How long the start waits for the database before it serves without.
@@ -83,6 +88,7 @@ async fn serve(
     may_migrate: bool,
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
+    let pages = PageCache::new(cache::LIFETIME);
     let app = App {
         db: db.clone(),
         site: settings.site.clone(),
@@ -95,11 +101,13 @@ async fn serve(
         mailer: Mailer::new(settings.mail.as_ref())?,
         limits: Limits::default(),
         throttle: Throttle::new(settings.rate_limits),
+        live: Live::new(pages.clone(), stop.clone(), settings.rate_limits),
+        pages,
     };
     if !settings.rate_limits {
         tracing::warn!("RATE_LIMITS is off: nothing keeps anybody from guessing passwords");
     }
-    let schema = pool::open_unhurried(options);
+    let schema = pool::open_unhurried(options.clone());
     match timeout(GLANCE, current_schema(&schema, false)).await {
         Ok(Ok(())) => schema.close().await,
         Ok(Err(Failure::Configuration(problem))) if !may_migrate => {
@@ -120,6 +128,7 @@ async fn serve(
             tokio::spawn(await_schema(schema, may_migrate));
         }
     }
+    tokio::spawn(live::run(app.live.clone(), db.clone(), pool::open_unhurried(options)));
     tokio::spawn(sweep(db.clone(), settings.site.clone()));
 
     let address = listener.local_addr().map_err(anyhow::Error::from)?;

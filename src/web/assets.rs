@@ -2,11 +2,15 @@
 //! them, so they can be kept for ever and cost nothing to send.
 
 use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
 
-use super::{Error, extract::Path};
+use super::{
+    Error,
+    extract::Path,
+    headers::{accepts, is_known},
+};
 
 pub struct Asset {
     pub path: &'static str,
@@ -43,9 +47,9 @@ impl Asset {
         } else {
             (None, self.plain)
         };
-        // A cache on the way may have made it weak.
-        let is_this = |known: &str| known == "*" || known.trim_start_matches("W/") == self.etag;
-        let mut response = if items(headers, &header::IF_NONE_MATCH).any(is_this) {
+        let etag = HeaderValue::from_static(self.etag);
+        let known = headers.get(header::IF_NONE_MATCH);
+        let mut response = if known.is_some_and(|known| is_known(known, &etag)) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             body.into_response()
@@ -53,24 +57,11 @@ impl Asset {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-        headers.insert(header::ETAG, HeaderValue::from_static(self.etag));
+        headers.insert(header::ETAG, etag);
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         if let Some(encoding) = encoding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         response
     }
-}
-
-fn accepts(headers: &HeaderMap, coding: &str) -> bool {
-    items(headers, &header::ACCEPT_ENCODING).any(|item| {
-        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
-    })
-}
-
-/// What stands between the commas.
-fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
 }

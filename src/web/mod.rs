@@ -1,6 +1,7 @@
 //! What the features share. Knows HTTP, and of the site only who is looking at it.
 
 pub mod assets;
+pub mod cache;
 pub mod client;
 pub mod cookies;
 pub mod csrf;

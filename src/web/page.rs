@@ -39,13 +39,19 @@ pub struct Shell {
     pub flash: Option<Flash>,
     /// Path and query of this page: where a log-in leads back to.
     pub here: String,
+    /// Where the page hears what changes while it is open.
+    pub live: Option<LiveAddress>,
 }
+
+/// The address of a stream of changes, for the page that is being made.
+#[derive(Debug, Clone)]
+pub struct LiveAddress(pub String);
 
 impl Shell {
     /// The shell of a page about which nothing is known but its address.
     pub fn bare(site: &Arc<Site>, uri: &Uri) -> Shell {
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
-        Shell { site: site.clone(), viewer: None, flash: None, here }
+        Shell { site: site.clone(), viewer: None, flash: None, here, live: None }
     }
 
     pub fn viewer_id(&self) -> Option<UserId> {
@@ -68,6 +74,7 @@ where
         let mut shell = Shell::bare(&Arc::from_ref(state), &parts.uri);
         shell.viewer = parts.extensions.get().cloned();
         shell.flash = parts.extensions.get().copied();
+        shell.live = parts.extensions.get().cloned();
         Ok(shell)
     }
 }

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::Router;
@@ -20,13 +21,15 @@ use serde_json::json;
 use social_post::{
     config::Site,
     database::pool,
+    live::Live,
     mail::Mailer,
     posts::db::Publication,
     routes::{App, router},
     users::{Passwords, UserId, proof::Proven, tokens::Tokens},
-    web::{limits::Limits, throttle::Throttle},
+    web::{cache::PageCache, limits::Limits, throttle::Throttle},
 };
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 pub use caller::{API, Caller};
 pub use database::{Database, absent_database, database, empty_database};
@@ -93,6 +96,8 @@ impl TestSite {
             session_idle_days: 30,
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         };
+        // Tests change the database behind the site's back.
+        let pages = PageCache::new(Duration::ZERO);
         let app = App {
             db: db.clone(),
             tokens: Some(tokens(&site)),
@@ -102,6 +107,8 @@ impl TestSite {
             mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
             throttle: Throttle::new(false),
+            live: Live::new(pages.clone(), CancellationToken::new(), false),
+            pages,
         };
         TestSite { router: router(app.clone()), app, db }
     }
