@@ -5,17 +5,19 @@ use std::{env, error::Error, fmt::Write as _, fs, io::Write as _, path::Path, pr
 use sha2::{Digest as _, Sha256};
 
 const HTMX: &str = "node_modules/htmx.org/dist/htmx.min.js";
+const HX_SSE: &str = "node_modules/htmx.org/dist/ext/hx-sse.min.js";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in ["static", "migrations", HTMX, "build.rs"] {
+    for input in ["static", "migrations", HTMX, HX_SSE, "build.rs"] {
         println!("cargo:rerun-if-changed={input}");
     }
-    let Ok(htmx) = fs::read_to_string(HTMX) else {
+    let (Ok(htmx), Ok(hx_sse)) = (fs::read_to_string(HTMX), fs::read_to_string(HX_SSE)) else {
         eprintln!("htmx is not installed: run `npm ci` first, or let `bin/run` do it");
         process::exit(1);
     };
-    // One file: as two deferred ones they race.
-    let script = format!("{}\n{}", htmx.trim_end(), fs::read_to_string("static/js/app.js")?);
+    // One file: as several deferred ones they race.
+    let ours = fs::read_to_string("static/js/app.js")?;
+    let script = format!("{}\n{}\n{ours}", htmx.trim_end(), hx_sse.trim_end());
     let style = fs::read_to_string("static/css/app.css")?;
     let icon = fs::read_to_string("static/img/favicon.svg")?;
 

@@ -11,7 +11,7 @@ use crate::posts::{PostId, Score};
 const CHANNEL: &str = "social_post";
 
 /// A connection on which nothing comes may be dead without anybody knowing; it is made anew then.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// What a page shows of a post and may change while it is open.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -53,7 +53,9 @@ pub async fn stream(
 
     // A time to wait before coming back, and a place to come back to.
     let mut first = format!("retry: 2000\nid: {}\n\n", Moment::now().0).into_bytes();
-    missed.iter().for_each(|event| first.extend_from_slice(event));
+    for event in &missed {
+        first.extend_from_slice(event);
+    }
     first.extend(announcement(&new_posts, after).iter().flatten());
     let reader = Reader { seat, messages, after, first: Some(first.into()) };
     let body = Body::from_stream(stream::unfold(reader, |mut reader| async {

@@ -29,6 +29,7 @@ use tokio::sync::OnceCell;
 use super::{
     headers::{accepts, is_known},
     htmx::wants_fragment,
+    request_log::{self, RequestId},
 };
 
 /// Kept no longer than this, whatever is told of changes.
@@ -44,11 +45,18 @@ pub struct PageCache(Arc<Inner>);
 
 struct Inner {
     lifetime: Duration,
-    pages: sync::Cache<Key, Arc<Slot>, Weight>,
+    pages: sync::Cache<Key, Place, Weight>,
     making: Mutex<()>,
     /// Count the changes: to anything that a list shows, and to posts.
     lists: AtomicU64,
     posts: Box<[AtomicU64]>,
+}
+
+#[derive(Clone)]
+struct Place {
+    slot: Arc<Slot>,
+    /// In bytes. The cache counts on it that this never changes.
+    weight: u64,
 }
 
 /// A page that is kept, or being made for all who wait for it.
@@ -105,7 +113,7 @@ impl PageCache {
             Topic::Post(id) => self.0.posts[mark(id)].load(SeqCst),
         };
         let fresh = || {
-            let slot = self.0.pages.get(&key)?;
+            let Place { slot, .. } = self.0.pages.get(&key)?;
             let is_fresh = slot.changes == changes && slot.begun.elapsed() < self.0.lifetime;
             is_fresh.then_some(slot)
         };
@@ -116,9 +124,17 @@ impl PageCache {
         let _alone = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
         fresh().unwrap_or_else(|| {
             let slot = Arc::new(Slot { begun: Instant::now(), changes, page: OnceCell::new() });
-            self.0.pages.insert(key.own(), slot.clone());
+            self.put(key.own(), slot.clone());
             slot
         })
+    }
+
+    fn put(&self, key: Key, slot: Arc<Slot>) {
+        let page = slot.page.get().and_then(Option::as_ref);
+        // With its other forms, which are about half as long together.
+        let page = page.map_or(0, |page| 2048 + page.plain.len() * 3 / 2);
+        let weight = (256 + key.address.len() + page) as u64;
+        self.0.pages.insert(key, Place { slot, weight });
     }
 }
 
@@ -183,11 +199,11 @@ pub async fn answer(State(cache): State<PageCache>, request: Request, next: Next
     if let Some(kept) = page {
         if asker.is_none() {
             // Once more, now that its size is known.
-            cache.0.pages.insert(key, slot);
+            cache.put(key, slot);
         }
         return kept.answer(&ask);
     }
-    cache.0.pages.remove_if(&key, |kept| Arc::ptr_eq(kept, &slot));
+    cache.0.pages.remove_if(&key, |place| Arc::ptr_eq(&place.slot, &slot));
     match (own, asker) {
         (Some(response), _) => response,
         // Waited in vain for an answer that was only another's.
@@ -205,7 +221,7 @@ fn is_anybody(request: &Request) -> bool {
         let holds = |name: &[u8]| cookies.as_bytes().windows(name.len()).any(|part| part == name);
         holds(b"sid") || holds(b"flash")
     };
-    is_read && !cookies.any(|cookies| says_who(cookies))
+    is_read && !cookies.any(says_who)
 }
 
 /// The request for the page itself: with its body, in no packing, whether it is known or not.
@@ -273,6 +289,7 @@ impl Kept {
 
     fn answer(&self, asked: &Asked) -> Response {
         let mut headers = self.headers.clone();
+        headers.insert(request_log::HEADER, RequestId::fresh().value());
         if asked.known.as_ref().is_some_and(|known| is_known(known, &self.etag)) {
             headers.remove(header::CONTENT_TYPE);
             let mut response = StatusCode::NOT_MODIFIED.into_response();
@@ -368,15 +385,12 @@ impl Equivalent<Key> for Lookup<'_> {
     }
 }
 
-/// About how many bytes a page takes with all its forms.
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Key, Arc<Slot>> for Weight {
-    fn weight(&self, key: &Key, slot: &Arc<Slot>) -> u64 {
-        let page = slot.page.get().and_then(Option::as_ref);
-        let page = page.map_or(0, |page| 2048 + page.plain.len() * 3 / 2);
-        (256 + key.address.len() + page) as u64
+impl Weighter<Key, Place> for Weight {
+    fn weight(&self, _: &Key, place: &Place) -> u64 {
+        place.weight
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::HeaderValue,
+    http::{HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
 };
@@ -14,6 +14,20 @@ use tracing::Instrument as _;
 #[derive(Debug, Clone)]
 pub struct RequestId(uuid::Uuid);
 
+pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+impl RequestId {
+    pub fn fresh() -> RequestId {
+        RequestId(uuid::Uuid::now_v7())
+    }
+
+    pub fn value(&self) -> HeaderValue {
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let text: &str = self.0.hyphenated().encode_lower(&mut buffer);
+        HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"))
+    }
+}
+
 impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -21,7 +35,7 @@ impl std::fmt::Display for RequestId {
 }
 
 pub async fn log(mut request: Request, next: Next) -> Response {
-    let id = RequestId(uuid::Uuid::now_v7());
+    let id = RequestId::fresh();
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     // The route, not the address: an address may hold a secret or a person's words.
@@ -37,9 +51,7 @@ pub async fn log(mut request: Request, next: Next) -> Response {
         // As 64 bits: a larger number would be a text in JSON.
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(%method, route, status = response.status().as_u16(), ms, "answered");
-        if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-            response.headers_mut().insert("x-request-id", id);
-        }
+        response.headers_mut().insert(HEADER, id.value());
         response
     }
     .instrument(span)

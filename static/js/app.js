@@ -9,10 +9,19 @@
     flash.querySelector("p").textContent = words;
   };
 
+  // Nobody asked for the stream of changes, so nobody is told that it failed: it comes back by itself.
+  const isStream = (ctx) => ctx?.sourceElement?.hasAttribute("hx-sse:connect");
+
   // No answer, or one from something in front of the site, which must not land in the page.
-  addEventListener("htmx:error", () => complain("The site did not answer. Check your connection and try again."));
+  addEventListener("htmx:error", (event) => {
+    if (!isStream(event.detail.ctx)) complain("The site did not answer. Check your connection and try again.");
+  });
   addEventListener("htmx:before:response", (event) => {
     const { response, hx, sourceElement } = event.detail.ctx;
+    if (isStream(event.detail.ctx)) {
+      if (response.status != 200) event.preventDefault();
+      return;
+    }
     // A field does not hold or the session has ended: the whole page says so and gives all of it back.
     if ([401, 422].includes(response.status) && sourceElement.matches(".writing [formaction]")) {
       event.preventDefault();
@@ -30,7 +39,7 @@
   // The link that asked for more is gone: go on at the first of what it brought.
   addEventListener("htmx:after:settle", (event) => {
     const { task, newContent } = event.detail;
-    if (task.type == "partial") newContent.find((node) => node.querySelector)?.querySelector("a")?.focus();
+    if (task.type == "partial" && task.target.id == "posts") newContent.find((node) => node.querySelector)?.querySelector("a")?.focus();
     reach();
   });
 

@@ -220,6 +220,7 @@ fn reading() -> Vec<Door> {
         get("/favicon.ico", &[]),
         get("/healthz", &[]),
         get("/readyz", &[]),
+        get("/live", &[]),
     ]
 }
 

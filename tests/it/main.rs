@@ -18,6 +18,7 @@ mod guessing;
 mod hostile;
 mod hostile_api;
 mod import;
+mod live;
 mod local_postgres;
 mod mail;
 mod markup;

@@ -183,7 +183,7 @@ fn markup(html: &str) -> Result<(), String> {
                 break;
             }
             let ends = rest
-                .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'))
+                .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "-:".contains(c)))
                 .filter(|ends| *ends > 0 || rest.starts_with("viewBox"))
                 .ok_or_else(|| format!("<{name}> has an odd attribute"))?;
             let ends = if rest.starts_with("viewBox") { "viewBox".len() } else { ends };

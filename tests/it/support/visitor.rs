@@ -142,8 +142,18 @@ impl Visitor {
     pub async fn send(&self, request: Builder, body: impl Into<Body>) -> Reply {
         let request = request.body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        let (head, mut body) = response.into_parts();
+        let is_stream = head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        // A stream has no end; its beginning says enough.
+        let bytes = if is_stream {
+            let first = body.frame().await.map(|frame| frame.unwrap().into_data().unwrap());
+            first.unwrap_or_default()
+        } else {
+            body.collect().await.unwrap().to_bytes()
+        };
         let body = String::from_utf8(bytes.into()).unwrap();
         let reply = Reply { status: head.status, headers: head.headers, body };
         self.keep(&reply);
