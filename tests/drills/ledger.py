@@ -62,12 +62,12 @@ class Reply:
 class TlsConnection(http.client.HTTPSConnection):
     """To another address than the name says, as curl's --connect-to."""
 
-    def __init__(self, name, address, context, timeout):
+    def __init__(self, name, address, context, timeout, source):
         super().__init__(name, address[1], context=context, timeout=timeout)
-        self.name, self.address = name, address
+        self.name, self.address, self.source = name, address, source
 
     def connect(self):
-        plain = socket.create_connection(self.address, self.timeout)
+        plain = socket.create_connection(self.address, self.timeout, self.source)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = self._context.wrap_socket(plain, server_hostname=self.name)
 
@@ -75,15 +75,20 @@ class TlsConnection(http.client.HTTPSConnection):
 class Browser:
     """One person's browser: cookies, and a connection that is kept."""
 
-    def __init__(self, crowd):
+    def __init__(self, crowd, number):
         self.crowd, self.cookies, self.connection, self.is_reused = crowd, {}, None, False
+        # On loopback everybody has an address of their own, as everywhere else.
+        is_loopback = crowd.address[0].startswith("127.")
+        self.source = (f"127.0.{1 + number // 250}.{1 + number % 250}", 0) if is_loopback else None
 
     def _open(self):
         crowd = self.crowd
         if crowd.tls:
-            self.connection = TlsConnection(crowd.name, crowd.address, crowd.tls, crowd.timeout)
+            self.connection = TlsConnection(crowd.name, crowd.address, crowd.tls, crowd.timeout, self.source)
         else:
-            self.connection = http.client.HTTPConnection(*crowd.address, timeout=crowd.timeout)
+            self.connection = http.client.HTTPConnection(
+                *crowd.address, timeout=crowd.timeout, source_address=self.source
+            )
         self.is_reused = False
         self.connection.connect()
         self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -152,8 +157,9 @@ class Browser:
 
 
 class Person:
-    def __init__(self, crowd, name):
-        self.crowd, self.name, self.browser = crowd, name, Browser(crowd)
+    def __init__(self, crowd, number):
+        self.crowd, self.name = crowd, f"w{crowd.run}-{number}"
+        self.browser = Browser(crowd, number)
 
     def enter(self, path, fields):
         for _ in range(30):
@@ -203,7 +209,7 @@ class Crowd:
             self.tls.set_alpn_protocols(["http/1.1"])
         self.rate, self.timeout, self.mix = rate, timeout, mix
         self.run = uuid.uuid4().hex[:10]
-        self.people = [Person(self, f"w{self.run}-{n}") for n in range(workers)]
+        self.people = [Person(self, n) for n in range(workers)]
         self.lock = threading.Lock()
         self.file = open(ledger, "w", encoding="utf-8") if ledger else None
         self.counts = {"reopened": 0, "retried_gets": 0}
