@@ -5,6 +5,7 @@
 and ends with whoever started it.
 """
 
+import argparse
 import ctypes
 import glob
 import json
@@ -284,3 +285,44 @@ class Chain:
 
 def say(*words):
     print(*words, file=sys.stderr, flush=True)
+
+
+def story(chain):
+    """The browser's story through the chain, with JavaScript and without."""
+    environment = {
+        **os.environ, "SQLX_OFFLINE": "true", "CHAIN_URL": chain.url, "CHAIN_DATABASE_URL": chain.database_url,
+        "CHAIN_KEY_HASH": chain.key_hash(),
+    }
+    command = ["cargo", "test", "--locked", "--test", "browser", "story", "--", "--test-threads=1"]
+    return subprocess.run(command, cwd=PROJECT, env=environment).returncode
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bin/chain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=8440, help="the first of eight (8440)")
+    parser.add_argument("--test", action="store_true", help="send the browser's story through it, and stop")
+    given = parser.parse_args()
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, lambda *_: sys.exit(0))
+
+    directory = program().parents[1] / "chain"
+    with Chain(directory, given.port, rate_limits="on") as chain:
+        chain.certificate()
+        if given.test:
+            sys.exit(3 if story(chain) else 0)
+        say(f"The whole chain runs: {chain.url}")
+        say(f"  through nginx ({directory}/nginx/nginx.conf) to {' and '.join(map(str, chain.processes_ports))}")
+        say(f"  to trust its certificate: curl --cacert {chain.ca} {chain.url}")
+        say("  in a browser: import that file as an authority, or accept the warning")
+        say(f"  logs: {directory}/logs, {directory}/nginx/logs")
+        say("  Ctrl-C stops all of it and the next start begins anew")
+        while all(child.poll() is None for child in (*chain.running, *chain.processes)):
+            time.sleep(1)
+        raise Stopped(f"a part of it has ended: see {directory}/logs")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Stopped as err:
+        raise SystemExit(f"bin/chain: {err}") from err
