@@ -24,6 +24,7 @@ mod markup;
 mod migrations;
 mod people;
 mod posts;
+mod proxy;
 mod queries;
 mod search;
 mod secrets;

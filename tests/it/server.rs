@@ -63,7 +63,7 @@ impl Program {
             let mut send = Some(send);
             move || {
                 for line in lines.map_while(Result::ok) {
-                    if line.contains("serving http://")
+                    if line.contains("serving http")
                         && let Some((_, rest)) =
                             line.split_once("127.0.0.1:").or(line.split_once("0.0.0.0:"))
                         && let Some(send) = send.take()
