@@ -14,7 +14,6 @@ use tokio::{
     net::TcpListener,
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{Failure, current_schema};
 use crate::{
@@ -23,7 +22,7 @@ use crate::{
     mail::Mailer,
     posts,
     routes::{self, App},
-    server::{self, Patience},
+    server::{self, Listener, Patience, Stop},
     users::{self, Passwords, secret::Secret, tokens::Tokens},
     web::{limits::Limits, throttle::Throttle},
 };
@@ -32,21 +31,20 @@ use crate::{
 const GLANCE: Duration = Duration::from_secs(1);
 
 pub async fn run(settings: Settings) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
+    let stop = Stop::default();
     tokio::spawn({
         let stop = stop.clone();
         async move {
-            if let Err(err) = server::signalled().await {
+            if let Err(err) = stop.ask_at_signals().await {
                 tracing::error!(%err, "cannot listen for signals; only kill -9 stops this");
-                return;
             }
-            stop.cancel();
         }
     });
     // First, so that a taken port is said before anything else is done.
     let listener = TcpListener::bind(settings.listen).await.map_err(|err| {
         anyhow::anyhow!("cannot listen on {}: {err}; choose another with --listen", settings.listen)
     })?;
+    let listener = Listener::own(listener);
 
     match &settings.database {
         Database::Url(options) => {
@@ -78,8 +76,8 @@ async fn serve(
     settings: &Settings,
     options: PgConnectOptions,
     secret: Option<JwtSecret>,
-    listener: TcpListener,
-    stop: CancellationToken,
+    listener: Listener,
+    stop: Stop,
     may_migrate: bool,
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
@@ -95,6 +93,7 @@ async fn serve(
         mailer: Mailer::new(settings.mail.as_ref())?,
         limits: Limits::default(),
         throttle: Throttle::new(settings.rate_limits),
+        stop: stop.clone(),
     };
     if !settings.rate_limits {
         tracing::warn!("RATE_LIMITS is off: nothing keeps anybody from guessing passwords");
@@ -137,8 +136,10 @@ async fn serve(
     }
     let running = app.limits.running.clone();
     let (router, patience) = (routes::router(app), Patience::default());
-    server::serve(listener, router, running, patience, stop.cancelled_owned()).await;
-    db.close().await;
+    server::serve(listener, router, running, patience, stop.clone()).await;
+    if !stop.is_at_once() {
+        db.close().await;
+    }
     Ok(())
 }
 
