@@ -76,6 +76,10 @@ impl Stop {
         self.asked.is_cancelled()
     }
 
+    pub async fn asked(&self) {
+        self.asked.cancelled().await;
+    }
+
     pub fn is_at_once(&self) -> bool {
         self.at_once.is_cancelled()
     }
@@ -118,7 +122,7 @@ pub async fn serve(
     let (early, late) = (TaskTracker::new(), TaskTracker::new());
     tokio::select! {
         () = door.admit(&listener, &early) => {}
-        () = stop.asked.cancelled() => {}
+        () = stop.asked() => {}
     }
     tracing::info!("stopping: finishing what runs");
     early.close();
@@ -155,6 +159,12 @@ pub struct Listener {
 impl Listener {
     pub fn own(socket: TcpListener) -> Listener {
         Listener { socket, is_shared: false }
+    }
+
+    /// A socket that stays open elsewhere.
+    pub fn shared(socket: std::net::TcpListener) -> std::io::Result<Listener> {
+        socket.set_nonblocking(true)?;
+        Ok(Listener { socket: TcpListener::from_std(socket)?, is_shared: true })
     }
 
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {

@@ -15,7 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Failure, current_schema};
+use super::{Failure, current_schema, service_manager};
 use crate::{
     config::{Api, Database, JwtSecret, Settings, Site},
     database::{local::LocalPostgres, pool},
@@ -30,7 +30,8 @@ use crate::{
 /// How long the start waits for the database before it serves without.
 const GLANCE: Duration = Duration::from_secs(1);
 
-pub async fn run(settings: Settings) -> Result<(), Failure> {
+/// Serves on `socket` where one is handed over, else on `LISTEN_ADDR`.
+pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> Result<(), Failure> {
     let stop = Stop::default();
     tokio::spawn({
         let stop = stop.clone();
@@ -40,11 +41,21 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             }
         }
     });
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            stop.asked().await;
+            service_manager::stopping();
+        }
+    });
     // First, so that a taken port is said before anything else is done.
-    let listener = TcpListener::bind(settings.listen).await.map_err(|err| {
-        anyhow::anyhow!("cannot listen on {}: {err}; choose another with --listen", settings.listen)
-    })?;
-    let listener = Listener::own(listener);
+    let listener = match socket {
+        Some(socket) => Listener::shared(socket).context("the socket of LISTEN_FDS")?,
+        None => Listener::own(TcpListener::bind(settings.listen).await.map_err(|err| {
+            let listen = settings.listen;
+            anyhow::anyhow!("cannot listen on {listen}: {err}; choose another with --listen")
+        })?),
+    };
 
     match &settings.database {
         Database::Url(options) => {
@@ -134,6 +145,7 @@ async fn serve(
             "the site is empty: `bin/run demo` (or `social-post demo`) in another terminal adds sample posts"
         );
     }
+    service_manager::ready();
     let running = app.limits.running.clone();
     let (router, patience) = (routes::router(app), Patience::default());
     server::serve(listener, router, running, patience, stop.clone()).await;

@@ -2,6 +2,9 @@
 
 use std::{
     net::SocketAddr,
+    os::fd::OwnedFd,
+    path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,8 +22,8 @@ use tokio::{
 };
 
 use crate::{
-    server::{Crowd, Ledger, Program, free_port, post},
-    support::{Database, Reply, wire::parse},
+    server::{Crowd, Ledger, PATIENCE, Program, free_port, get, post},
+    support::{Database, PASSWORD, Reply, database, empty_directory, wire::parse},
 };
 
 /// As nginx treats an `upstream` with `keepalive_timeout 2s`: what is idle for longer, or was hung
@@ -164,4 +167,109 @@ async fn processes_that_are_replaced_in_turn_lose_no_form_on_kept_connections() 
     assert!(failed.is_empty(), "{} failed of {}: {failed:#?}", failed.len(), ledger.acknowledged());
     assert!(ledger.acknowledged() > 50, "{} is no load", ledger.acknowledged());
     crowd.check(&ledger).await;
+}
+
+/// As a service manager starts it: with the socket as file 3, and none of its own.
+async fn start_at_socket(database: &Database, socket: &OwnedFd, notify: &Path) -> Program {
+    let settings = [
+        ("DATABASE_URL", database.url.as_str()),
+        ("BASE_URL", "http://site.test"),
+        ("LISTEN_ADDR", "192.0.2.1:1"),
+        ("RATE_LIMITS", "off"),
+        ("NOTIFY_SOCKET", notify.to_str().unwrap()),
+    ];
+    Program::run(activated(socket, &settings)).await
+}
+
+fn activated(socket: &OwnedFd, settings: &[(&str, &str)]) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve"])
+        .arg(env!("CARGO_BIN_EXE_social-post"))
+        .current_dir(empty_directory("cwd"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs(settings.iter().copied())
+        .stdin(socket.try_clone().unwrap());
+    shell
+}
+
+/// The only process there is, replaced again and again: who comes meanwhile waits at the socket.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_at_a_socket_that_stays_open_is_replaced_and_nobody_is_refused() {
+    let crowd = Crowd::of(8).await;
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let socket = OwnedFd::from(socket);
+    // The path of a socket may be no longer than 107 bytes.
+    let notify = std::env::temp_dir().join(format!("{}", uuid::Uuid::now_v7()));
+    let manager = tokio::net::UnixDatagram::bind(&notify).unwrap();
+    let told = async || {
+        let mut message = [0; 64];
+        let length = timeout(PATIENCE, manager.recv(&mut message)).await.unwrap().unwrap();
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+
+    let mut program = start_at_socket(&crowd.database, &socket, &notify).await;
+    assert_eq!(program.address, address);
+    assert_eq!(told().await, "READY=1");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers = write_through(&crowd, &[address], &stop);
+    for _ in 0..3 {
+        sleep(Duration::from_millis(500)).await;
+        program.signal(Signal::SIGTERM);
+        assert_eq!(told().await, "STOPPING=1");
+        assert_eq!(program.ended().await, Some(0));
+        program = start_at_socket(&crowd.database, &socket, &notify).await;
+        assert_eq!(told().await, "READY=1");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let (ledger, failed) = collect(writers).await;
+    assert!(failed.is_empty(), "{} failed of {}: {failed:#?}", failed.len(), ledger.acknowledged());
+    assert!(ledger.acknowledged() > 30, "{} is no load", ledger.acknowledged());
+    crowd.check(&ledger).await;
+    std::fs::remove_file(notify).unwrap();
+}
+
+#[test]
+fn what_is_handed_over_and_is_no_tcp_socket_that_listens_stops_the_start() {
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = std::net::TcpStream::connect(listening.local_addr().unwrap()).unwrap();
+    let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    for (socket, what) in [
+        (OwnedFd::from(connected), "a connection"),
+        (OwnedFd::from(unix), "a Unix socket"),
+        (OwnedFd::from(file), "a file"),
+    ] {
+        let told = activated(&socket, &[]).output().unwrap();
+        let line = String::from_utf8_lossy(&told.stderr);
+        assert_eq!(told.status.code(), Some(2), "{what}: {line}");
+        assert!(line.contains("LISTEN_FDS") && line.lines().count() == 1, "{what}: {line}");
+    }
+}
+
+/// Each holds nothing that the other would miss.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_processes_on_one_database_each_knows_what_the_other_did() {
+    let database = database().await;
+    let (one, other) = tokio::join!(Program::start(&database.url), Program::start(&database.url));
+    let account = [("username", "ada"), ("email", "ada@example.org"), ("password", PASSWORD)];
+    let signed_up = one.ask(post("/signup", "", &account)).await;
+    assert_eq!(signed_up.status, 303, "{}", signed_up.body);
+    let cookies = signed_up.cookies();
+    let cookie = cookies.iter().find(|cookie| cookie.starts_with("sid=")).unwrap();
+    let cookie = cookie.split(';').next().unwrap();
+
+    let published = other.ask(post("/posts", cookie, &[("title", "A title"), ("body", "x")])).await;
+    assert_eq!(published.status, 303, "the session of one counts at the other");
+    let place = published.location().to_owned();
+    let voted = one.ask(post(&format!("{place}/vote"), cookie, &[("value", "1")])).await;
+    assert_eq!(voted.status, 303, "{}", voted.body);
+    let page = other.ask(get(&place, cookie)).await;
+    assert!(page.body.contains("aria-pressed=\"true\""), "{}", page.body);
+
+    assert_eq!(other.ask(post("/logout", cookie, &[])).await.status, 303);
+    let again = one.ask(post("/posts", cookie, &[("title", "Another"), ("body", "x")])).await;
+    assert_eq!(again.status, 401, "and so does its end");
 }

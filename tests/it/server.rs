@@ -35,7 +35,7 @@ use crate::support::{
 };
 
 /// Long enough for a slow machine; who waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program. It does not outlive its test.
 pub struct Program {
@@ -54,7 +54,12 @@ impl Program {
         let mut all = vec![("DATABASE_URL", url), ("BASE_URL", "http://site.test")];
         all.extend([("RATE_LIMITS", "off")]);
         all.extend(settings);
-        let mut child = command(&["serve"], &all).stderr(Stdio::piped()).spawn().unwrap();
+        Program::run(command(&["serve"], &all)).await
+    }
+
+    /// Waits until what the command starts listens.
+    pub async fn run(mut command: std::process::Command) -> Program {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (send, listening) = tokio::sync::oneshot::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
