@@ -22,6 +22,7 @@ use crate::{
     config::Site,
     mail::Mailer,
     openapi, posts, search,
+    server::Stop,
     users::{
         self, Passwords,
         pages::{entering, places, recovery, settings},
@@ -51,6 +52,7 @@ pub struct App {
     pub mailer: Mailer,
     pub limits: Limits,
     pub throttle: Throttle,
+    pub stop: Stop,
 }
 
 pub fn router(app: App) -> Router {

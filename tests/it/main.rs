@@ -26,6 +26,7 @@ mod people;
 mod posts;
 mod proxy;
 mod queries;
+mod rolling;
 mod search;
 mod secrets;
 mod server;
