@@ -23,6 +23,7 @@ use crate::{
     live::{self, Live},
     mail::Mailer,
     openapi, posts, search,
+    server::Stop,
     users::{
         self, Passwords,
         pages::{entering, places, recovery, settings},
@@ -56,6 +57,7 @@ pub struct App {
     pub throttle: Throttle,
     pub pages: PageCache,
     pub live: Live,
+    pub stop: Stop,
 }
 
 /// The whole site: what is kept is answered at once, everything else by [`made`].

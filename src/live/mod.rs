@@ -26,9 +26,8 @@ use axum::{
 };
 use sqlx::PgPool;
 use tokio::{sync::Notify, time::sleep};
-use tokio_util::sync::CancellationToken;
 
-use crate::{posts::PostId, web::cache::PageCache};
+use crate::{posts::PostId, server::Stop, web::cache::PageCache};
 use streams::Streams;
 
 /// How long changes are gathered before the others are told: a rush of votes is one word.
@@ -65,14 +64,14 @@ struct Inner {
     touched: Mutex<BTreeSet<PostId>>,
     changed: Notify,
     streams: Streams,
-    /// Ends all streams.
-    closing: CancellationToken,
+    /// Ends all streams; whoever reads goes on at another process.
+    stop: Stop,
 }
 
 impl Live {
-    /// Over the pages that `kept` holds. Streams end when `closing` is cancelled, and each client has
+    /// Over the pages that `kept` holds. Streams end when `stop` is asked for, and each client has
     /// a bounded number of them where `is_limited`.
-    pub fn new(kept: PageCache, closing: CancellationToken, is_limited: bool) -> Live {
+    pub fn new(kept: PageCache, stop: Stop, is_limited: bool) -> Live {
         Live(Arc::new(Inner {
             origin: uuid::Uuid::now_v7().simple().to_string(),
             kept,
@@ -81,7 +80,7 @@ impl Live {
             touched: Mutex::default(),
             changed: Notify::new(),
             streams: Streams::new(is_limited),
-            closing,
+            stop,
         }))
     }
 
@@ -153,10 +152,10 @@ fn new_post(place: &str) -> Option<PostId> {
     Some(PostId(id.parse().ok()?))
 }
 
-/// Keeps this process and the others of one mind, until the streams are closed. `listening` is
+/// Keeps this process and the others of one mind, until this one is to stop. `listening` is
 /// connected to for as long as this runs, once.
 pub async fn run(live: Live, db: PgPool, listening: PgPool) {
-    let closing = live.0.closing.clone();
+    let stop = live.0.stop.clone();
     let work = async {
         tokio::join!(
             tell_others(&live, &db),
@@ -166,7 +165,7 @@ pub async fn run(live: Live, db: PgPool, listening: PgPool) {
     };
     tokio::select! {
         _ = work => {}
-        () = closing.cancelled() => {}
+        () = stop.asked() => {}
     }
 }
 

@@ -88,11 +88,11 @@ impl Reader {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let closing = self.seat.live.0.closing.clone();
+        let stop = self.seat.live.0.stop.clone();
         loop {
             let message = tokio::select! {
                 message = timeout(HEARTBEAT, self.messages.recv()) => message,
-                () = closing.cancelled() => return None,
+                () = stop.asked() => return None,
             };
             match message {
                 Err(_) => return Some(Bytes::from_static(b":\n\n")),

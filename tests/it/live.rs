@@ -11,10 +11,10 @@ use serde_json::json;
 use social_post::{
     live::{self, Live},
     routes::router,
+    server::Stop,
     web::cache::PageCache,
 };
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::support::{PASSWORD, TestSite, Visitor, database, oracle, statements};
@@ -29,7 +29,7 @@ async fn keeping() -> TestSite {
 
 fn keep(app: &mut social_post::routes::App) {
     app.pages = PageCache::new(EVER);
-    app.live = Live::new(app.pages.clone(), CancellationToken::new(), true);
+    app.live = Live::new(app.pages.clone(), Stop::default(), true);
 }
 
 /// Reads a page twice, so that it is kept.
@@ -351,9 +351,9 @@ async fn site_page(visitor: &Visitor) -> String {
 
 #[tokio::test]
 async fn streams_are_bounded_for_each_client_and_end_with_the_site() {
-    let closing = CancellationToken::new();
+    let stop = Stop::default();
     let site = TestSite::altered(|app| {
-        app.live = Live::new(app.pages.clone(), closing.clone(), true);
+        app.live = Live::new(app.pages.clone(), stop.clone(), true);
     })
     .await;
     let mut open = Vec::new();
@@ -372,7 +372,7 @@ async fn streams_are_bounded_for_each_client_and_end_with_the_site() {
     for _ in 0..60 {
         open.push(Listener::open(&site, "/live", None).await);
     }
-    closing.cancel();
+    stop.ask();
     for mut listener in open {
         while listener.hear().await.is_some() {}
     }

@@ -25,11 +25,11 @@ use social_post::{
     mail::Mailer,
     posts::db::Publication,
     routes::{App, router},
+    server::Stop,
     users::{Passwords, UserId, proof::Proven, tokens::Tokens},
     web::{cache::PageCache, limits::Limits, throttle::Throttle},
 };
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
 pub use caller::{API, Caller};
 pub use database::{Database, absent_database, database, empty_database};
@@ -107,8 +107,9 @@ impl TestSite {
             mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
             throttle: Throttle::new(false),
-            live: Live::new(pages.clone(), CancellationToken::new(), false),
+            live: Live::new(pages.clone(), Stop::default(), false),
             pages,
+            stop: Stop::default(),
         };
         TestSite { router: router(app.clone()), app, db }
     }
