@@ -12,6 +12,7 @@ mod account;
 mod api;
 mod cli;
 mod cors;
+mod deploy;
 mod described;
 mod feed;
 mod guessing;
