@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, current_schema};
 use crate::{
-    config::{Api, Database, JwtSecret, Settings, Site},
-    database::{local::LocalPostgres, pool},
+    config::{self, Api, Database, JwtSecret, Settings, Site},
+    database::{Replica, local::LocalPostgres, pool},
     mail::Mailer,
     posts,
     routes::{self, App},
@@ -83,8 +83,16 @@ async fn serve(
     may_migrate: bool,
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
+    let replica = settings
+        .replica
+        .as_ref()
+        .map(|config::Replica(options)| Replica::new(options, settings.max_connections));
+    if let Some(replica) = replica.clone() {
+        tokio::spawn(replica.watch(db.clone()));
+    }
     let app = App {
         db: db.clone(),
+        replica,
         site: settings.site.clone(),
         passwords: Passwords::new()?,
         tokens: secret.filter(|_| !settings.api.is_off).map(|secret| {

@@ -25,6 +25,7 @@ mod migrations;
 mod people;
 mod posts;
 mod queries;
+mod replica;
 mod search;
 mod secrets;
 mod server;
