@@ -23,6 +23,7 @@ use crate::{
     database::Replica,
     mail::Mailer,
     openapi, posts, search,
+    server::Stop,
     users::{
         self, Passwords,
         pages::{entering, places, recovery, settings},
@@ -54,6 +55,7 @@ pub struct App {
     pub mailer: Mailer,
     pub limits: Limits,
     pub throttle: Throttle,
+    pub stop: Stop,
 }
 
 pub fn router(app: App) -> Router {

@@ -5,6 +5,7 @@ mod import;
 mod logging;
 mod migrate;
 mod serve;
+mod service_manager;
 mod user;
 
 use std::{io::Write as _, net::SocketAddr, process::ExitCode};
@@ -124,6 +125,10 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
         return say(crate::openapi::json().context("cannot write the description")?);
     }
     let settings = Settings::load(listen)?;
+    let socket = match command {
+        None | Some(Command::Serve(_)) => service_manager::passed_socket()?,
+        Some(_) => None,
+    };
     logging::start(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -131,7 +136,7 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
         .map_err(anyhow::Error::from)?;
     runtime.block_on(async {
         match command {
-            None | Some(Command::Serve(_)) => serve::run(settings).await,
+            None | Some(Command::Serve(_)) => serve::run(settings, socket).await,
             Some(command) => with_database(&settings, command).await,
         }
     })

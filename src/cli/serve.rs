@@ -14,16 +14,15 @@ use tokio::{
     net::TcpListener,
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{Failure, current_schema};
+use super::{Failure, current_schema, service_manager};
 use crate::{
     config::{self, Api, Database, JwtSecret, Settings, Site},
     database::{Replica, local::LocalPostgres, pool},
     mail::Mailer,
     posts,
     routes::{self, App},
-    server::{self, Patience},
+    server::{self, Listener, Patience, Stop},
     users::{self, Passwords, secret::Secret, tokens::Tokens},
     web::{limits::Limits, throttle::Throttle},
 };
@@ -31,22 +30,32 @@ use crate::{
 /// How long the start waits for the database before it serves without.
 const GLANCE: Duration = Duration::from_secs(1);
 
-pub async fn run(settings: Settings) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
+/// Serves on `socket` where one is handed over, else on `LISTEN_ADDR`.
+pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> Result<(), Failure> {
+    let stop = Stop::default();
     tokio::spawn({
         let stop = stop.clone();
         async move {
-            if let Err(err) = server::signalled().await {
+            if let Err(err) = stop.ask_at_signals().await {
                 tracing::error!(%err, "cannot listen for signals; only kill -9 stops this");
-                return;
             }
-            stop.cancel();
+        }
+    });
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            stop.asked().await;
+            service_manager::stopping();
         }
     });
     // First, so that a taken port is said before anything else is done.
-    let listener = TcpListener::bind(settings.listen).await.map_err(|err| {
-        anyhow::anyhow!("cannot listen on {}: {err}; choose another with --listen", settings.listen)
-    })?;
+    let listener = match socket {
+        Some(socket) => Listener::shared(socket).context("the socket of LISTEN_FDS")?,
+        None => Listener::own(TcpListener::bind(settings.listen).await.map_err(|err| {
+            let listen = settings.listen;
+            anyhow::anyhow!("cannot listen on {listen}: {err}; choose another with --listen")
+        })?),
+    };
 
     match &settings.database {
         Database::Url(options) => {
@@ -78,8 +87,8 @@ async fn serve(
     settings: &Settings,
     options: PgConnectOptions,
     secret: Option<JwtSecret>,
-    listener: TcpListener,
-    stop: CancellationToken,
+    listener: Listener,
+    stop: Stop,
     may_migrate: bool,
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
@@ -103,6 +112,7 @@ async fn serve(
         mailer: Mailer::new(settings.mail.as_ref())?,
         limits: Limits::default(),
         throttle: Throttle::new(settings.rate_limits),
+        stop: stop.clone(),
     };
     if !settings.rate_limits {
         tracing::warn!("RATE_LIMITS is off: nothing keeps anybody from guessing passwords");
@@ -143,10 +153,13 @@ async fn serve(
             "the site is empty: `bin/run demo` (or `social-post demo`) in another terminal adds sample posts"
         );
     }
+    service_manager::ready();
     let running = app.limits.running.clone();
     let (router, patience) = (routes::router(app), Patience::default());
-    server::serve(listener, router, running, patience, stop.cancelled_owned()).await;
-    db.close().await;
+    server::serve(listener, router, running, patience, stop.clone()).await;
+    if !stop.is_at_once() {
+        db.close().await;
+    }
     Ok(())
 }
 

@@ -7,15 +7,19 @@ use axum::{
 };
 use sqlx::PgPool;
 
-use crate::database::migrations;
+use crate::{database::migrations, server::Stop};
 
 /// Alive, without a word to the database.
 pub async fn alive() -> Response {
     answer(StatusCode::OK, "alive\n")
 }
 
-/// Ready: the database answers and has the schema this program was built for.
-pub async fn ready(State(db): State<PgPool>) -> Response {
+/// Ready: the database answers and has the schema this program was built for, and nobody has asked
+/// it to stop.
+pub async fn ready(State(db): State<PgPool>, State(stop): State<Stop>) -> Response {
+    if stop.is_asked() {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
     match migrations::mismatch(&db).await {
         Ok(None) => answer(StatusCode::OK, "ready\n"),
         Ok(Some(mismatch)) => {

@@ -83,11 +83,11 @@ async fn listen(
     let router = wrap(site.router.clone());
     let running = site.app.limits.running.clone();
     tokio::spawn(server::serve(
-        listener,
+        server::Listener::own(listener),
         router,
         running,
         server::Patience::default(),
-        std::future::pending(),
+        server::Stop::default(),
     ));
     site
 }

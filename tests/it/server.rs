@@ -35,7 +35,7 @@ use crate::support::{
 };
 
 /// Long enough for a slow machine; who waits longer waits for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running program. It does not outlive its test.
 pub struct Program {
@@ -54,7 +54,12 @@ impl Program {
         let mut all = vec![("DATABASE_URL", url), ("BASE_URL", "http://site.test")];
         all.extend([("RATE_LIMITS", "off")]);
         all.extend(settings);
-        let mut child = command(&["serve"], &all).stderr(Stdio::piped()).spawn().unwrap();
+        Program::run(command(&["serve"], &all)).await
+    }
+
+    /// Waits until what the command starts listens.
+    pub async fn run(mut command: std::process::Command) -> Program {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (send, listening) = tokio::sync::oneshot::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
@@ -63,7 +68,7 @@ impl Program {
             let mut send = Some(send);
             move || {
                 for line in lines.map_while(Result::ok) {
-                    if line.contains("serving http://")
+                    if line.contains("serving http")
                         && let Some((_, rest)) =
                             line.split_once("127.0.0.1:").or(line.split_once("0.0.0.0:"))
                         && let Some(send) = send.take()
@@ -141,7 +146,7 @@ pub fn post(path: &str, cookie: &str, fields: &[(&str, &str)]) -> String {
 }
 
 /// A port that was free a moment ago, for programs that follow one another on it.
-async fn free_port() -> String {
+pub async fn free_port() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()
 }
@@ -149,21 +154,21 @@ async fn free_port() -> String {
 // --- The ledger: what was acknowledged, and what may or may not have happened ---
 
 #[derive(Default)]
-struct Ledger {
+pub struct Ledger {
     /// Titles whose post was answered with its address; those sent without an answer.
-    published: Vec<String>,
+    pub published: Vec<String>,
     unknown: Vec<String>,
     /// The last acknowledged vote for each writer and post; none once one went unanswered.
-    votes: BTreeMap<(usize, i64), Option<bool>>,
+    pub votes: BTreeMap<(usize, i64), Option<bool>>,
     refused: usize,
 }
 
 impl Ledger {
-    fn acknowledged(&self) -> usize {
+    pub fn acknowledged(&self) -> usize {
         self.published.len() + self.votes.values().flatten().count()
     }
 
-    fn add(&mut self, other: Ledger) {
+    pub fn add(&mut self, other: Ledger) {
         self.published.extend(other.published);
         self.unknown.extend(other.unknown);
         self.votes.extend(other.votes);
@@ -171,16 +176,16 @@ impl Ledger {
     }
 }
 
-struct Crowd {
+pub struct Crowd {
     site: TestSite,
-    database: Database,
+    pub database: Database,
     /// The session of each writer, who is called `writer0` and so on.
-    cookies: Vec<String>,
-    posts: Vec<i64>,
+    pub cookies: Vec<String>,
+    pub posts: Vec<i64>,
 }
 
 impl Crowd {
-    async fn of(writers: usize) -> Crowd {
+    pub async fn of(writers: usize) -> Crowd {
         let database = database().await;
         let site = TestSite::over(database.options(), "http://site.test");
         let mut cookies = Vec::new();
@@ -217,7 +222,7 @@ impl Crowd {
     }
 
     /// Nothing acknowledged is lost, nothing is there twice, every score is the number of its votes.
-    async fn check(&self, ledger: &Ledger) {
+    pub async fn check(&self, ledger: &Ledger) {
         for (titles, least) in [(&ledger.published, 1), (&ledger.unknown, 0)] {
             let wrong: Vec<String> = sqlx::query_scalar(
                 "select title from unnest($1::text[]) as sent (title) left join posts using (title) \
@@ -397,7 +402,7 @@ async fn connections_that_the_database_ends_are_replaced_and_cost_a_503_at_most(
 // --- Starting and stopping ---
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_stop_it_finishes_what_runs_and_takes_nothing_new() {
+async fn told_to_stop_it_says_so_serves_on_for_a_moment_and_finishes_what_runs() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let crowd = Crowd::of(1).await;
         let mut program = Program::start(&crowd.database.url).await;
@@ -415,9 +420,11 @@ async fn told_to_stop_it_finishes_what_runs_and_takes_nothing_new() {
         sleep(Duration::from_millis(300)).await;
 
         program.signal(signal);
-        sleep(Duration::from_millis(200)).await;
-        assert!(program.child.try_wait().unwrap().is_none(), "it waits for the vote");
-        assert!(exchange(address, get("/", "")).await.is_err(), "it takes nothing new");
+        let told = program.comes_to("/readyz", 503).await;
+        assert_eq!(told.header("connection"), "close");
+        // Who comes before the proxy has noticed is served, and sent elsewhere for the next time.
+        let page = program.ask(get("/login", "").replace("Connection: close\r\n", "")).await;
+        assert_eq!((page.status.as_u16(), page.header("connection")), (200, "close"));
         holder.execute("commit").await.unwrap();
         assert_eq!(voting.await.unwrap().status, 303, "{signal}");
         let started = Instant::now();
@@ -425,6 +432,44 @@ async fn told_to_stop_it_finishes_what_runs_and_takes_nothing_new() {
         assert!(started.elapsed() < Duration::from_secs(12), "the half request holds it up");
         assert_eq!(crowd.site.count("select count(*) from votes").await, 1);
         drop((idle, half));
+    }
+}
+
+/// A form that arrives byte by byte would take longer than a stop may.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_waits_for_a_slow_client_until_its_time_is_up_or_it_is_asked_again() {
+    let database = database().await;
+    for is_asked_again in [false, true] {
+        let mut program = Program::start(&database.url).await;
+        let mut half = TcpStream::connect(program.address).await.unwrap();
+        half.write_all(b"GET / HTTP/1.1\r\nHost: si").await.unwrap();
+        let mut slow = TcpStream::connect(program.address).await.unwrap();
+        let (head, form) = ("Content-Length: 5000", "x".repeat(5000));
+        let request = post("/login", "", &[]).replace("Content-Length: 0", head) + &form;
+        let dripping = tokio::spawn(async move {
+            for byte in request.bytes() {
+                let is_head = byte != b'x';
+                if slow.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                if !is_head {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        });
+        program.comes_to("/readyz", 200).await;
+
+        program.signal(Signal::SIGTERM);
+        program.comes_to("/readyz", 503).await;
+        if is_asked_again {
+            program.signal(Signal::SIGINT);
+        }
+        assert_eq!(program.ended().await, Some(0));
+        let log = program.log.lock().unwrap().clone();
+        assert_eq!(log.contains("stopped before everything was finished"), !is_asked_again);
+        assert_eq!(log.contains("asked twice: stopped at once"), is_asked_again, "{log}");
+        dripping.await.unwrap();
+        drop(half);
     }
 }
 

@@ -24,6 +24,7 @@ use social_post::{
     mail::Mailer,
     posts::db::Publication,
     routes::{App, router},
+    server::Stop,
     users::{Passwords, UserId, proof::Proven, tokens::Tokens},
     web::{limits::Limits, throttle::Throttle},
 };
@@ -104,6 +105,7 @@ impl TestSite {
             mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
             throttle: Throttle::new(false),
+            stop: Stop::default(),
         };
         TestSite { router: router(app.clone()), app, db }
     }

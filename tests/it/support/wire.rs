@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use social_post::server::{Patience, serve};
+use social_post::server::{Listener, Patience, serve};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -25,9 +25,8 @@ pub async fn listen(site: &TestSite) -> SocketAddr {
 
 pub fn listen_on(listener: TcpListener, site: &TestSite, patience: Patience) -> SocketAddr {
     let address = listener.local_addr().unwrap();
-    let running = site.app.limits.running.clone();
-    let stop = std::future::pending();
-    tokio::spawn(serve(listener, site.router.clone(), running, patience, stop));
+    let (listener, running) = (Listener::own(listener), site.app.limits.running.clone());
+    tokio::spawn(serve(listener, site.router.clone(), running, patience, site.app.stop.clone()));
     address
 }
 
@@ -58,7 +57,8 @@ async fn read(stream: &mut TcpStream, is_head: bool) -> Result<Reply> {
     })
 }
 
-fn parse(bytes: &[u8], is_head: bool) -> Option<Reply> {
+/// The answer, once it is whole.
+pub fn parse(bytes: &[u8], is_head: bool) -> Option<Reply> {
     let ends = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..ends]).ok()?;
     let body = &bytes[ends + 4..];

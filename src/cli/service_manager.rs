@@ -1,0 +1,50 @@
+//! What a service manager such as systemd hands over, and what it wants to know.
+
+use std::net::TcpListener;
+
+use listenfd::ListenFd;
+use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
+use sd_notify::NotifyState;
+
+use super::Failure;
+
+/// The socket on which to serve (`LISTEN_FDS`), where one is handed over. It stays open over there,
+/// so that whoever comes while this program is replaced waits in its queue.
+///
+/// To be called once, before there are threads: it clears the variables, which are for this process
+/// alone.
+pub fn passed_socket() -> Result<Option<TcpListener>, Failure> {
+    let mut passed = ListenFd::from_env();
+    let wrong = || {
+        Failure::Configuration(
+            "LISTEN_FDS must hand over one listening TCP socket: one ListenStream= with an address and a \
+             port, and Accept=no"
+                .to_owned(),
+        )
+    };
+    match passed.len() {
+        0 => Ok(None),
+        1 => match passed.take_tcp_listener(0) {
+            Ok(Some(socket)) if getsockopt(&socket, AcceptConn).unwrap_or(false) => {
+                Ok(Some(socket))
+            }
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+/// Says that the site serves.
+pub fn ready() {
+    tell(NotifyState::Ready);
+}
+
+pub fn stopping() {
+    tell(NotifyState::Stopping);
+}
+
+fn tell(state: NotifyState) {
+    if let Err(err) = sd_notify::notify(&[state]) {
+        tracing::warn!(%err, "cannot tell the service manager (NOTIFY_SOCKET)");
+    }
+}
