@@ -19,8 +19,9 @@ use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// Every setting. Those that hold a secret may be given as a file: `DATABASE_URL_FILE`.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "DATABASE_URL",
+    "DATABASE_REPLICA_URL",
     "DATABASE_MAX_CONNECTIONS",
     "DATA_DIR",
     "RUN_MIGRATIONS",
@@ -40,11 +41,13 @@ const KNOWN: [&str; 19] = [
     "RUST_LOG",
     "LOG_FORMAT",
 ];
-const SECRETS: [&str; 4] = ["DATABASE_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "SMTP_URL"];
+const SECRETS: [&str; 5] =
+    ["DATABASE_URL", "DATABASE_REPLICA_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "SMTP_URL"];
 
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub database: Database,
+    pub replica: Option<Replica>,
     pub max_connections: u32,
     pub data_dir: PathBuf,
     pub run_migrations: bool,
@@ -67,6 +70,10 @@ pub enum Database {
     /// A cluster of our own in `DATA_DIR/postgres`.
     Local,
 }
+
+/// A standby of the database that somebody else runs, for reads that may be late.
+#[derive(Clone)]
+pub struct Replica(pub Box<PgConnectOptions>);
 
 /// The face for programs.
 #[derive(Debug, Clone)]
@@ -221,9 +228,16 @@ impl Settings {
 
         let database = match source.secret("DATABASE_URL")? {
             None => Database::Local,
-            Some(url) => Database::Url(Box::new(parse_database_url(&url)?)),
+            Some(url) => Database::Url(parse_database_url("DATABASE_URL", &url)?),
         };
         let is_local = matches!(database, Database::Local);
+        let replica = match source.secret("DATABASE_REPLICA_URL")? {
+            None => None,
+            Some(url) => Some(Replica(parse_database_url("DATABASE_REPLICA_URL", &url)?)),
+        };
+        if is_local && replica.is_some() {
+            return Err(bad("DATABASE_URL", "is needed beside DATABASE_REPLICA_URL"));
+        }
         let listen = match listen {
             Some(listen) => listen,
             None => source
@@ -247,6 +261,7 @@ impl Settings {
 
         Ok(Settings {
             database,
+            replica,
             max_connections: source.number("DATABASE_MAX_CONNECTIONS", 10, 2, 1000)?.unsigned_abs(),
             data_dir: source.text("DATA_DIR")?.unwrap_or_else(|| "./data".to_owned()).into(),
             run_migrations: source
@@ -341,14 +356,15 @@ fn read_dotenv(path: &Path) -> Result<HashMap<String, String>, BadSetting> {
     Ok(file)
 }
 
-fn parse_database_url(url: &str) -> Result<PgConnectOptions, BadSetting> {
+fn parse_database_url(name: &str, url: &str) -> Result<Box<PgConnectOptions>, BadSetting> {
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     if !is_postgres {
-        return Err(bad("DATABASE_URL", "must begin with postgres://"));
+        return Err(bad(name, "must begin with postgres://"));
     }
     // Not the library's message: it may quote the URL, which may hold a password.
     url.parse()
-        .map_err(|_| bad("DATABASE_URL", "is not a URL such as postgres://user@host/database"))
+        .map(Box::new)
+        .map_err(|_| bad(name, "is not a URL such as postgres://user@host/database"))
 }
 
 /// The networks of a comma list, by default this machine's own; a lone address is a network of one.
@@ -455,5 +471,11 @@ impl fmt::Debug for Database {
             Database::Url(_) => "Url(..)",
             Database::Local => "Local",
         })
+    }
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Replica(..)")
     }
 }

@@ -20,6 +20,7 @@ use tower_http::{
 
 use crate::{
     config::Site,
+    database::Replica,
     live::{self, Live},
     mail::Mailer,
     openapi, posts, search,
@@ -35,7 +36,7 @@ use crate::{
         cache::{self, PageCache},
         cookies, csrf, error, flash, headers, health,
         limits::{self, Limits},
-        page, problem, request_log,
+        page, problem, reader, request_log,
         throttle::Throttle,
     },
 };
@@ -46,6 +47,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 #[derive(Clone, FromRef)]
 pub struct App {
     pub db: PgPool,
+    /// Where there is one.
+    pub replica: Option<Replica>,
     pub site: Arc<Site>,
     pub passwords: Passwords,
     /// Where the API is on.
@@ -76,7 +79,8 @@ fn made(app: App) -> Router {
         .route("/posts/{id}", get(posts::pages::show))
         .route("/users", get(users::pages::people::index))
         .route("/users/{username}", get(users::pages::people::show))
-        .layer(from_fn_with_state(app.live.clone(), live::pages::tune));
+        .layer(from_fn_with_state(app.live.clone(), live::pages::tune))
+        .layer(from_fn_with_state(app.clone(), reader::from_the_replica));
 
     // Whatever fails here, what was typed comes back (`give_back`, below).
     let writing = Router::new()
@@ -115,6 +119,7 @@ fn made(app: App) -> Router {
         .layer(from_fn_with_state(app.clone(), users::viewer::by_cookie))
         .layer(users::sessions::layer(app.db.clone(), &app.site))
         .layer(from_fn_with_state(app.clone(), flash::carry))
+        .layer(from_fn_with_state(app.clone(), reader::mark_writers))
         .layer(from_fn_with_state(app.clone(), csrf::same_origin_only))
         .layer(from_fn_with_state(app.clone(), cookies::strict))
         .layer(DefaultBodyLimit::max(limits::SMALL_BODY))
@@ -203,8 +208,7 @@ fn api(app: &App) -> Router<App> {
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::docs));
 
-    me.merge(people)
-        .merge(posts)
+    me.merge(people.merge(posts).layer(from_fn_with_state(app.clone(), reader::from_the_replica)))
         .merge(described)
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method)

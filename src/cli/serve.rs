@@ -17,8 +17,8 @@ use tokio::{
 
 use super::{Failure, current_schema, service_manager};
 use crate::{
-    config::{Api, Database, JwtSecret, Settings, Site},
-    database::{local::LocalPostgres, pool},
+    config::{self, Api, Database, JwtSecret, Settings, Site},
+    database::{Replica, local::LocalPostgres, pool},
     live::{self, Live},
     mail::Mailer,
     posts,
@@ -98,8 +98,16 @@ async fn serve(
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
     let pages = PageCache::new(cache::LIFETIME);
+    let replica = settings
+        .replica
+        .as_ref()
+        .map(|config::Replica(options)| Replica::new(options, settings.max_connections));
+    if let Some(replica) = replica.clone() {
+        tokio::spawn(replica.watch(db.clone()));
+    }
     let app = App {
         db: db.clone(),
+        replica,
         site: settings.site.clone(),
         passwords: Passwords::new()?,
         tokens: secret.filter(|_| !settings.api.is_off).map(|secret| {

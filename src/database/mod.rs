@@ -1,7 +1,9 @@
-//! The way to Postgres: the pool, its guards, and the schema's migrations.
+//! The way to Postgres: the pools, their guards, and the schema's migrations.
 
 pub mod local;
 pub mod migrations;
 pub mod pool;
+pub mod replica;
 
 pub use migrations::MIGRATIONS;
+pub use replica::Replica;

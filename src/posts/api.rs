@@ -29,6 +29,7 @@ use crate::{
         extract::{Path, Query, number},
         json::Json,
         problem::Problem,
+        reader::Reader,
         throttle::{Act, Throttle},
     },
 };
@@ -153,7 +154,7 @@ pub struct Listing {
 pub async fn index(
     viewer: Option<Viewer>,
     client: ClientNet,
-    State(pool): State<PgPool>,
+    Reader(pool): Reader,
     State(throttle): State<Throttle>,
     Query(listing): Query<Listing>,
 ) -> Result<Json<PostPage>> {
@@ -367,7 +368,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>> {
 )]
 pub async fn show(
     viewer: Option<Viewer>,
-    State(pool): State<PgPool>,
+    Reader(pool): Reader,
     Path(id): Path<PostId>,
 ) -> Result<Json<Post>> {
     let me = viewer.as_ref().map(|viewer| viewer.id);

@@ -21,6 +21,7 @@ use crate::{
         extract::{Path, Query},
         filters,
         htmx::wants_fragment,
+        reader::Reader,
     },
 };
 
@@ -79,7 +80,7 @@ pub struct Paged {
 
 pub async fn hot(
     shell: Shell,
-    State(db): State<PgPool>,
+    Reader(db): Reader,
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -92,7 +93,7 @@ pub async fn hot(
 
 pub async fn newest(
     shell: Shell,
-    State(db): State<PgPool>,
+    Reader(db): Reader,
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -112,7 +113,7 @@ pub struct TopQuery {
 
 pub async fn top(
     shell: Shell,
-    State(db): State<PgPool>,
+    Reader(db): Reader,
     Query(query): Query<TopQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -171,7 +172,7 @@ struct Show {
 
 pub async fn show(
     shell: Shell,
-    State(db): State<PgPool>,
+    Reader(db): Reader,
     Path(id): Path<PostId>,
 ) -> Result<Page<impl Template>> {
     let post = db::find(&db, id, shell.viewer_id()).await?.ok_or(Error::NotFound)?;

@@ -7,7 +7,6 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
-use sqlx::PgPool;
 
 use super::{BOUND, BadWords, Found, Sort, Words, db};
 use crate::{
@@ -23,6 +22,7 @@ use crate::{
         extract::Query,
         filters,
         htmx::wants_fragment,
+        reader::Reader,
         throttle::{Act, Throttle},
     },
 };
@@ -100,7 +100,7 @@ impl Summary {
 pub async fn index(
     shell: Shell,
     client: ClientNet,
-    State(db): State<PgPool>,
+    Reader(db): Reader,
     State(throttle): State<Throttle>,
     Query(query): Query<SearchQuery>,
     headers: HeaderMap,

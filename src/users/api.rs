@@ -32,6 +32,7 @@ use crate::{
         extract::{Form, Path, Query},
         json::Json,
         problem::Problem,
+        reader::Reader,
     },
 };
 
@@ -255,7 +256,7 @@ pub async fn me(viewer: Viewer, State(pool): State<PgPool>) -> Result<Json<Me>> 
     responses((status = 200, body = User)),
     security((), ("token" = [])),
 )]
-pub async fn show(State(pool): State<PgPool>, Path(name): Path<String>) -> Result<Json<User>> {
+pub async fn show(Reader(pool): Reader, Path(name): Path<String>) -> Result<Json<User>> {
     let username = Username::parse(&name).ok().filter(|username| username.as_str() == name);
     let person = db::find(&pool, &username.ok_or(Error::NotFound)?).await?;
     Ok(Json(person.ok_or(Error::NotFound)?.into()))
@@ -278,10 +279,7 @@ pub struct Paged {
     responses((status = 200, body = UserPage)),
     security((), ("token" = [])),
 )]
-pub async fn index(
-    State(pool): State<PgPool>,
-    Query(query): Query<Paged>,
-) -> Result<Json<UserPage>> {
+pub async fn index(Reader(pool): Reader, Query(query): Query<Paged>) -> Result<Json<UserPage>> {
     let limit = crate::web::extract::number("limit", query.limit.as_deref(), 30, 1, 100)?;
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
     let mut people = db::list(&pool, after.map(|(_, id)| UserId(id)), limit + 1).await?;

@@ -19,7 +19,7 @@ use crate::config::Site;
 /// Leaves of all cookies only ours, each at most once; a name that comes twice counts as absent.
 /// A session's value that cannot be one is dropped as well.
 pub async fn strict(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
-    let kept: Vec<String> = ["sid", "flash", "device"]
+    let kept: Vec<String> = ["sid", "flash", "device", "wrote"]
         .iter()
         .filter_map(|name| {
             let name = site.cookie_name(name);

@@ -17,6 +17,7 @@ pub mod json;
 pub mod limits;
 pub mod page;
 pub mod problem;
+pub mod reader;
 pub mod request_log;
 pub mod throttle;
 

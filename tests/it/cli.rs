@@ -48,6 +48,7 @@ fn a_setting_that_makes_no_sense_is_named_in_one_line_before_anything_is_done() 
         ("DATABASE_URL", "postgres://user:canary7f3a@host:port/db"),
         ("DATABASE_URL", "canary7f3a"),
         ("DATABASE_URL_FILE", "/nowhere/canary"),
+        ("DATABASE_REPLICA_URL", "mysql://canary7f3a@host/db"),
         ("DATABASE_MAX_CONNECTIONS", "0"),
         ("DATABASE_MAX_CONNECTIONS", "1001"),
         ("DATABASE_MAX_CONNECTIONS", "many"),
@@ -78,6 +79,8 @@ fn a_setting_that_makes_no_sense_is_named_in_one_line_before_anything_is_done() 
             assert!(!line.contains(SECRET), "{line}");
         }
     }
+    let line = complaint(&social_post(&[], &[("DATABASE_REPLICA_URL", "postgres://h/d")]), 2);
+    assert!(line.starts_with("DATABASE_URL is needed beside DATABASE_REPLICA_URL"), "{line}");
     let both = [("DATABASE_URL", "postgres://h/d"), ("DATABASE_URL_FILE", "/etc/hostname")];
     let line = complaint(&social_post(&["serve"], &both), 2);
     assert!(line.contains("DATABASE_URL") && line.contains("DATABASE_URL_FILE"), "{line}");

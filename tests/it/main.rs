@@ -28,6 +28,7 @@ mod people;
 mod posts;
 mod proxy;
 mod queries;
+mod replica;
 mod rolling;
 mod search;
 mod secrets;

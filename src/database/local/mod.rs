@@ -22,6 +22,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use cluster::Cluster;
+pub use programs::Programs;
 use settings::Durability;
 
 /// How long a cluster may take to answer: after a crash it first replays its log.

@@ -2,12 +2,10 @@
 
 use askama::Template;
 use axum::{
-    extract::State,
     http::{HeaderMap, Uri},
     response::{IntoResponse as _, Redirect, Response},
 };
 use serde::Deserialize;
-use sqlx::PgPool;
 
 use crate::{
     posts::pages::{List, Older as OlderPosts, by_author},
@@ -17,6 +15,7 @@ use crate::{
         extract::{Path, Query},
         filters,
         htmx::wants_fragment,
+        reader::Reader,
     },
 };
 
@@ -42,7 +41,7 @@ pub struct Paged {
 
 pub async fn index(
     shell: Shell,
-    State(db): State<PgPool>,
+    Reader(db): Reader,
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
@@ -72,7 +71,7 @@ struct Show {
 
 pub async fn show(
     shell: Shell,
-    State(db): State<PgPool>,
+    Reader(db): Reader,
     Path(name): Path<String>,
     Query(query): Query<Paged>,
     uri: Uri,

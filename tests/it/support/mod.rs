@@ -5,6 +5,7 @@ mod database;
 pub mod oracle;
 pub mod post_office;
 pub mod routes;
+pub mod standby;
 pub mod statements;
 mod visitor;
 pub mod wire;
@@ -100,6 +101,7 @@ impl TestSite {
         let pages = PageCache::new(Duration::ZERO);
         let app = App {
             db: db.clone(),
+            replica: None,
             tokens: Some(tokens(&site)),
             site: Arc::new(site),
             passwords: Passwords::new().unwrap(),

@@ -174,6 +174,11 @@ impl Visitor {
         self.cookies.lock().unwrap().insert(name.to_owned(), value.to_owned());
     }
 
+    /// As when the cookie's time is over.
+    pub fn forget(&self, name: &str) {
+        self.cookies.lock().unwrap().remove(name);
+    }
+
     fn keep(&self, reply: &Reply) {
         let mut cookies = self.cookies.lock().unwrap();
         for line in reply.cookies() {
