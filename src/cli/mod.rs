@@ -1,6 +1,7 @@
 //! What an operator types: one file for each command.
 
 mod demo;
+mod doctor;
 mod import;
 mod logging;
 mod migrate;
@@ -17,9 +18,10 @@ use crate::{
     config::{BadSetting, Database, Settings},
     database::{
         local::{LocalError, LocalPostgres},
-        migrations::{self, Mismatch},
+        migrations::{self, MigrationError, Mismatch},
         pool,
     },
+    doctor::repair::RepairError,
 };
 
 /// A place to share links and short texts, to vote, and to find things again.
@@ -43,6 +45,16 @@ struct ServeArgs {
 enum Command {
     /// Run the site (this is the default)
     Serve(ServeArgs),
+    /// Look for what is wrong with the settings, the database and the data
+    #[command(
+        after_help = "Each finding is one line with the line that mends it. Exit code 3 where one \
+        is a problem, 0 where there are none, or notes alone."
+    )]
+    Doctor {
+        /// Mend what is stored twice, from what it is a copy of; safe while the site serves
+        #[arg(long)]
+        repair: bool,
+    },
     /// Move the schema forward or back
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -68,6 +80,9 @@ enum Failure {
     Configuration(String),
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// A check has found problems, and has said which.
+    #[error("{0}")]
+    Problems(String),
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
@@ -84,11 +99,29 @@ impl From<sqlx::migrate::MigrateError> for Failure {
     }
 }
 
+impl From<MigrationError> for Failure {
+    fn from(err: MigrationError) -> Failure {
+        match err {
+            MigrationError::NoSuchVersion(_) | MigrationError::Mismatch(_) => {
+                Failure::Configuration(err.to_string())
+            }
+            err => Failure::Other(err.into()),
+        }
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(err: RepairError) -> Failure {
+        Failure::Other(err.into())
+    }
+}
+
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Failure::Setting(_) | Failure::Configuration(_) => 2,
             Failure::Local(_) | Failure::Other(_) => 1,
+            Failure::Problems(_) => 3,
         }
     }
 }
@@ -132,6 +165,7 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
     runtime.block_on(async {
         match command {
             None | Some(Command::Serve(_)) => serve::run(settings).await,
+            Some(Command::Doctor { repair }) => doctor::run(&settings, repair).await,
             Some(command) => with_database(&settings, command).await,
         }
     })
@@ -158,7 +192,9 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
             Command::Import(command) => import::run(&db, command).await,
             Command::User(command) => user::run(&db, settings, command).await,
             Command::Demo => demo::run(&db).await,
-            Command::Serve(_) | Command::Migrate(_) | Command::Openapi => Ok(()),
+            Command::Serve(_) | Command::Doctor { .. } | Command::Migrate(_) | Command::Openapi => {
+                Ok(())
+            }
         }
     }
     .await;
@@ -174,7 +210,7 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
 async fn current_schema(db: &PgPool, may_migrate: bool) -> Result<(), Failure> {
     match migrations::mismatch(db).await? {
         None => Ok(()),
-        Some(Mismatch::Behind) if may_migrate => Ok(migrations::up(db).await?),
+        Some(Mismatch::Behind | Mismatch::Unfinished) if may_migrate => migrate::up(db).await,
         Some(mismatch) => Err(Failure::Configuration(mismatch.to_string())),
     }
 }
