@@ -1,5 +1,6 @@
 //! What an operator types: one file for each command.
 
+mod backup;
 mod demo;
 mod doctor;
 mod import;
@@ -8,13 +9,14 @@ mod migrate;
 mod serve;
 mod user;
 
-use std::{io::Write as _, net::SocketAddr, process::ExitCode};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use crate::{
+    backup::BackupError,
     config::{BadSetting, Database, Settings},
     database::{
         local::{LocalError, LocalPostgres},
@@ -55,6 +57,18 @@ enum Command {
         #[arg(long)]
         repair: bool,
     },
+    /// Write the whole site to one file while it serves; - is standard output
+    #[command(
+        after_help = "The file is one of pg_dump's custom format. A file that is there is never \
+        replaced. Who is logged in is left out."
+    )]
+    Backup { file: PathBuf },
+    /// Bring a backup into an empty database, all of it or nothing
+    #[command(
+        after_help = "A damaged or foreign file is refused before anything is touched. The schema \
+        is brought up to date, and everybody has to log in anew."
+    )]
+    Restore { file: PathBuf },
     /// Move the schema forward or back
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -107,6 +121,12 @@ impl From<MigrationError> for Failure {
             }
             err => Failure::Other(err.into()),
         }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(err: BackupError) -> Failure {
+        Failure::Other(err.into())
     }
 }
 
@@ -166,6 +186,8 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
         match command {
             None | Some(Command::Serve(_)) => serve::run(settings).await,
             Some(Command::Doctor { repair }) => doctor::run(&settings, repair).await,
+            Some(Command::Backup { file }) => backup::backup(&settings, &file).await,
+            Some(Command::Restore { file }) => backup::restore(&settings, &file).await,
             Some(command) => with_database(&settings, command).await,
         }
     })
@@ -173,14 +195,7 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
 
 /// The commands beside `serve`: they work on the database, whether the site runs or not.
 async fn with_database(settings: &Settings, command: Command) -> Result<(), Failure> {
-    let (options, local) = match &settings.database {
-        Database::Url(options) => (PgConnectOptions::clone(options), None),
-        Database::Local => {
-            let local = LocalPostgres::join(&settings.data_dir).await?;
-            (local.connect_options(), Some(local))
-        }
-    };
-    let db = pool::open_unhurried(options);
+    let (db, _, local) = open(settings).await?;
     let is_local = local.is_some();
     let done = async {
         let command = match command {
@@ -192,17 +207,39 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
             Command::Import(command) => import::run(&db, command).await,
             Command::User(command) => user::run(&db, settings, command).await,
             Command::Demo => demo::run(&db).await,
-            Command::Serve(_) | Command::Doctor { .. } | Command::Migrate(_) | Command::Openapi => {
-                Ok(())
-            }
+            // They have gone their own way, in `run` and above.
+            Command::Serve(_)
+            | Command::Doctor { .. }
+            | Command::Backup { .. }
+            | Command::Restore { .. }
+            | Command::Migrate(_)
+            | Command::Openapi => Ok(()),
         }
     }
     .await;
+    close(db, local).await;
+    done
+}
+
+/// The way to the database for a command that may take its time, and the local cluster if it is that.
+async fn open(
+    settings: &Settings,
+) -> Result<(PgPool, PgConnectOptions, Option<LocalPostgres>), Failure> {
+    let (options, local) = match &settings.database {
+        Database::Url(options) => (PgConnectOptions::clone(options), None),
+        Database::Local => {
+            let local = LocalPostgres::join(&settings.data_dir).await?;
+            (local.connect_options(), Some(local))
+        }
+    };
+    Ok((pool::open_unhurried(options.clone()), options, local))
+}
+
+async fn close(db: PgPool, local: Option<LocalPostgres>) {
     db.close().await;
     if let Some(local) = local {
         local.stop().await;
     }
-    done
 }
 
 /// Sees to it that the schema is the one this program was built for: applies what is pending where

@@ -10,9 +10,11 @@
 
 mod account;
 mod api;
+mod backup;
 mod cli;
 mod cors;
 mod described;
+mod doctor;
 mod feed;
 mod guessing;
 mod hostile;
