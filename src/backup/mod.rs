@@ -299,9 +299,10 @@ pub fn verify(path: &Path) -> Result<(), BackupError> {
     if !found.starts_with(SEAL.as_bytes()) {
         return Err(BackupError::NoSeal(path.to_owned()));
     }
-    match found == seal(&digest.finalize()).as_bytes() {
-        true => Ok(()),
-        false => Err(BackupError::Damaged(path.to_owned())),
+    if found == seal(&digest.finalize()).as_bytes() {
+        Ok(())
+    } else {
+        Err(BackupError::Damaged(path.to_owned()))
     }
 }
 

@@ -30,9 +30,10 @@ pub async fn backup(settings: &Settings, file: &Path) -> Result<(), Failure> {
         )));
     }
     let (pool, options, local) = open(settings).await?;
-    let done = match is_stream {
-        true => to_stream(&pool, &options).await,
-        false => to_file(&pool, &options, file).await,
+    let done = if is_stream {
+        to_stream(&pool, &options).await
+    } else {
+        to_file(&pool, &options, file).await
     };
     close(pool, local).await;
     done

@@ -38,7 +38,8 @@ pub enum Migrate {
 #[derive(Debug, clap::Args)]
 pub struct How {
     /// Only say what would run, which locks it would take and for how long: it is tried in a
-    /// transaction that is rolled back. Exit code 3 where it would fail or keep people waiting
+    /// transaction that is rolled back. A lock that an earlier migration takes is named there only.
+    /// Exit code 3 where it would fail or keep people waiting
     #[arg(long)]
     check: bool,
 }
@@ -118,8 +119,7 @@ fn describe(forecast: &Forecast) -> Result<(), Failure> {
     }
     for (table, rows) in drops {
         say(format_args!(
-            "{what}: loses the table {table} with about {} rows; pages that need it say 503 while it is away",
-            rows.max(&0)
+            "{what}: loses the table {table} with {rows} rows; pages that need it say 503 while it is away"
         ))?;
     }
     if let Some(problem) = problem {

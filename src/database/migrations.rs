@@ -247,6 +247,9 @@ fn plan(
             (State::Applied, false) | (State::Pending, true) => {}
         }
     }
+    if !back.is_empty() && forth.iter().any(|(_, direction)| *direction == Direction::Finish) {
+        return Err(MigrationError::Mismatch(Mismatch::Unfinished));
+    }
     back.reverse();
     back.extend(forth);
     Ok(back)
@@ -386,10 +389,10 @@ async fn holders(connection: &mut PgConnection) -> sqlx::Result<String> {
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         lines.push(format!("process {pid} ({name}) has a transaction open for {age} s"));
     }
-    Ok(match lines.is_empty() {
-        true => "somebody held one of them, and is gone now".to_owned(),
-        false => format!("{}: wait for it, or end it with pg_terminate_backend", lines.join(", ")),
-    })
+    if lines.is_empty() {
+        return Ok("somebody held one of them, and is gone now".to_owned());
+    }
+    Ok(format!("{}: wait for it, or end it with pg_terminate_backend", lines.join(", ")))
 }
 
 /// A migration's text, and apart from it the indexes that need not keep anybody waiting.
@@ -489,10 +492,11 @@ pub struct Forecast {
     pub is_back: bool,
     /// How long its statements took: it holds no lock longer.
     pub took: Duration,
+    /// Beside those of the forecasts before it.
     pub locks: Vec<Lock>,
     /// Built beside readers and writers, each with its table.
     pub indexes: Vec<(String, String)>,
-    /// Tables that go, each with its rows, more or less.
+    /// Tables that go, each with how many rows it has now.
     pub drops: Vec<(String, i64)>,
     /// Why it would not run, or would keep people waiting for too long.
     pub problem: Option<String>,
@@ -527,18 +531,15 @@ async fn try_out(
 ) -> Result<Vec<Forecast>, MigrationError> {
     take_turn(connection).await?;
     let plan = plan(&steps(connection).await?, course)?;
-    let tables: HashMap<i64, (String, i64)> = sqlx::query(
-        "select c.oid::bigint, c.oid::regclass::text,
-            greatest(c.reltuples, pg_stat_get_live_tuples(c.oid))::bigint
-        from pg_class c
+    let tables: HashMap<i64, String> = sqlx::query_as(
+        "select c.oid::bigint, c.oid::regclass::text from pg_class c
         where c.relkind in ('r', 'p') and c.relnamespace::regnamespace::text not like 'pg\\_%'
             and c.relnamespace::regnamespace::text <> 'information_schema'",
     )
     .fetch_all(&mut *connection)
     .await?
-    .iter()
-    .map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?))))
-    .collect::<sqlx::Result<_>>()?;
+    .into_iter()
+    .collect();
 
     let mut tx = connection.begin().await?;
     let limit = format!("set local statement_timeout = '{}ms'", LONGEST_HOLD.as_millis());
@@ -577,10 +578,16 @@ async fn try_out(
         let dropped = |table: &String| {
             forecasts.iter().any(|forecast| forecast.drops.iter().any(|(name, _)| name == table))
         };
-        forecast.drops = gone.into_iter().filter(|(table, _)| !dropped(table)).collect();
+        forecast.drops =
+            gone.into_iter().filter(|table| !dropped(table)).map(|table| (table, 0)).collect();
         forecasts.push(forecast);
     }
     tx.rollback().await?;
+    // Now that nobody waits for us.
+    for (table, rows) in forecasts.iter_mut().flat_map(|forecast| &mut forecast.drops) {
+        let count = format!("select count(*) from {table}");
+        *rows = connection.fetch_one(count.as_str()).await?.try_get(0)?;
+    }
     Ok(forecasts)
 }
 
@@ -604,7 +611,7 @@ fn too_long() -> String {
 
 async fn locks(
     connection: &mut PgConnection,
-    tables: &HashMap<i64, (String, i64)>,
+    tables: &HashMap<i64, String>,
 ) -> sqlx::Result<Vec<Lock>> {
     let held = sqlx::query(
         "select relation::bigint, mode from pg_locks
@@ -616,7 +623,7 @@ async fn locks(
     .await?;
     let mut locks = Vec::new();
     for row in held {
-        if let Some((table, _)) = tables.get(&row.try_get(0)?) {
+        if let Some(table) = tables.get(&row.try_get(0)?) {
             locks.push(Lock { mode: row.try_get(1)?, table: table.clone() });
         }
     }
@@ -626,8 +633,8 @@ async fn locks(
 
 async fn gone(
     connection: &mut PgConnection,
-    tables: &HashMap<i64, (String, i64)>,
-) -> sqlx::Result<Vec<(String, i64)>> {
+    tables: &HashMap<i64, String>,
+) -> sqlx::Result<Vec<String>> {
     let oids: Vec<i64> = tables.keys().copied().collect();
     let gone: Vec<i64> = sqlx::query_scalar(
         "select oid from unnest($1::bigint[]) as was (oid)

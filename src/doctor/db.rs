@@ -9,13 +9,14 @@ use time::OffsetDateTime;
 use crate::{config::Site, database::pool::retrying};
 
 /// Any number will do, as long as nothing else in the database locks it.
-const LOCK: i64 = 0x0064_6F63_746F_72;
+const LOCK: i64 = 0x646F_6374_6F72;
 
 /// The tables of the site, where they are.
 pub const SCHEMAS: &str = "('public', 'tower_sessions')";
 
 /// What a server says of itself and of the database the site is in.
 #[derive(Debug, sqlx::FromRow)]
+#[expect(clippy::struct_excessive_bools, reason = "a row of answers to yes-or-no questions")]
 pub struct Server {
     pub version: i32,
     pub encoding: String,

@@ -352,8 +352,8 @@ async fn a_forecast_names_locks_and_losses_and_changes_nothing() {
     let (code, said, words) = migrate(&database, &["to", "4", "--check"]).await;
     assert_eq!(code, 0, "{said}{words}");
     for part in [
-        "0008 publish_keys down: AccessExclusiveLock on publish_keys: readers and writers wait",
-        "0005 search down: loses the table post_search",
+        "0008 publish keys down: AccessExclusiveLock on publish_keys: readers and writers wait",
+        "0005 search down: loses the table post_search with 9 rows",
         "on posts: readers and writers wait",
     ] {
         assert!(said.contains(part), "no {part:?} in {said}");

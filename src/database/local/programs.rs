@@ -47,13 +47,12 @@ impl Programs {
 /// of the next newer one. An older `pg_dump` refuses.
 pub fn clients(server: u32) -> Result<PathBuf, LocalError> {
     let set = env::var_os("PG_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from);
-    let places: Vec<PathBuf> = match set {
-        Some(bin) => vec![bin],
-        None => {
-            let path = env::var_os("PATH").unwrap_or_default();
-            let usual = reported_by_pg_config().into_iter().chain(usual_places());
-            usual.chain(env::split_paths(&path)).collect()
-        }
+    let places: Vec<PathBuf> = if let Some(bin) = set {
+        vec![bin]
+    } else {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let usual = reported_by_pg_config().into_iter().chain(usual_places());
+        usual.chain(env::split_paths(&path)).collect()
     };
     let mut here = BTreeSet::new();
     let mut best: Option<(u32, PathBuf)> = None;
