@@ -60,6 +60,8 @@ pub struct Settings {
     pub rate_limits: bool,
     pub log_filter: String,
     pub log_format: LogFormat,
+    /// Files that hold a secret, each with the setting that names it.
+    pub secret_files: Vec<(String, PathBuf)>,
 }
 
 /// Where the data is.
@@ -258,6 +260,13 @@ impl Settings {
         }
         let trusted_proxies = networks(source.text("TRUSTED_PROXIES")?.as_deref())?;
         let session_idle_days = source.number("SESSION_LIFETIME_DAYS", 30, 1, 3650)?;
+        let mut secret_files = Vec::new();
+        for name in SECRETS.map(|name| format!("{name}_FILE")) {
+            secret_files.extend(source.text(&name)?.map(|path| (name, path.into())));
+        }
+        if SECRETS.iter().any(|name| file.contains_key(*name)) {
+            secret_files.push((".env".to_owned(), ".env".into()));
+        }
 
         Ok(Settings {
             database,
@@ -283,6 +292,7 @@ impl Settings {
                 Some("json") => LogFormat::Json,
                 Some(_) => return Err(bad("LOG_FORMAT", "must be text or json")),
             },
+            secret_files,
         })
     }
 }

@@ -13,9 +13,11 @@
 //! file named after it. [`routes`] lists every URL, `web` holds what the features share and knows
 //! none of them, and [`cli`] is what an operator types.
 
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod database;
+pub mod doctor;
 pub mod import;
 pub mod live;
 pub mod mail;

@@ -1,42 +1,78 @@
 //! `migrate`: the schema, forward and back.
 
 use clap::Subcommand;
-use sqlx::{PgPool, migrate::MigrateError};
+use sqlx::PgPool;
 
 use super::{Failure, say};
-use crate::database::migrations::{self, State};
+use crate::{
+    database::migrations::{self, Course, Forecast, State},
+    doctor::{counted, repair},
+};
 
 #[derive(Debug, Subcommand)]
 pub enum Migrate {
     /// Apply every pending migration
-    Up,
+    Up {
+        #[command(flatten)]
+        how: How,
+    },
     /// Take back the last migrations
     Down {
         /// How many
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
         steps: u16,
+        #[command(flatten)]
+        how: How,
     },
     /// Move to one version, forward or back; 0 is the empty database
     To {
         #[arg(value_parser = clap::value_parser!(i64).range(0..))]
         version: i64,
+        #[command(flatten)]
+        how: How,
     },
     /// List the versions and their state
     Status,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct How {
+    /// Only say what would run, which locks it would take and for how long: it is tried in a
+    /// transaction that is rolled back. A lock that an earlier migration takes is named there only.
+    /// Exit code 3 where it would fail or keep people waiting
+    #[arg(long)]
+    check: bool,
+}
+
 pub async fn run(db: &PgPool, command: Migrate) -> Result<(), Failure> {
-    match command {
-        Migrate::Up => migrations::up(db).await?,
-        Migrate::Down { steps } => migrations::down(db, steps.into()).await?,
-        Migrate::To { version } => migrations::to(db, version).await.map_err(|err| match err {
-            MigrateError::VersionNotPresent(version) => Failure::Configuration(format!(
-                "there is no migration {version}: `social-post migrate status` lists them"
-            )),
-            err => err.into(),
-        })?,
-        Migrate::Status => {}
+    let (course, how) = match command {
+        Migrate::Up { how } => (Course::Up, how),
+        Migrate::Down { steps, how } => (Course::Down(steps.into()), how),
+        Migrate::To { version, how } => (Course::To(version), how),
+        Migrate::Status => return status(db).await,
+    };
+    if how.check {
+        return check(db, course).await;
     }
+    migrations::go(db, course).await?;
+    make_missing(db).await?;
+    status(db).await
+}
+
+/// Applies everything pending, and makes anew what an earlier way back has lost of it.
+pub async fn up(db: &PgPool) -> Result<(), Failure> {
+    migrations::go(db, Course::Up).await?;
+    make_missing(db).await
+}
+
+async fn make_missing(db: &PgPool) -> Result<(), Failure> {
+    for line in repair::missing(db).await?.lines() {
+        eprintln!("{line}");
+    }
+    Ok(())
+}
+
+async fn status(db: &PgPool) -> Result<(), Failure> {
     for step in migrations::status(db).await? {
         let state = match step.state {
             State::Applied => "applied",
@@ -46,6 +82,48 @@ pub async fn run(db: &PgPool, command: Migrate) -> Result<(), Failure> {
             State::Broken => "begun and not finished",
         };
         say(format_args!("{:04}  {:<12}  {state}", step.version, step.name))?;
+    }
+    Ok(())
+}
+
+async fn check(db: &PgPool, course: Course) -> Result<(), Failure> {
+    let forecasts = migrations::forecast(db, course).await?;
+    if forecasts.is_empty() {
+        return say("nothing to do");
+    }
+    for forecast in &forecasts {
+        describe(forecast)?;
+    }
+    match forecasts.iter().filter(|forecast| forecast.problem.is_some()).count() {
+        0 => Ok(()),
+        problems => Err(Failure::Problems(counted(problems, "problem", "problems"))),
+    }
+}
+
+fn describe(forecast: &Forecast) -> Result<(), Failure> {
+    let Forecast { version, name, is_back, took, locks, indexes, drops, problem } = forecast;
+    let way = if *is_back { "down" } else { "up" };
+    let what = format!("{version:04} {name} {way}");
+    say(format_args!("{what}: its statements take {} ms", took.as_millis()))?;
+    for lock in locks {
+        let who = if lock.stops_readers() { "readers and writers" } else { "writers" };
+        say(format_args!(
+            "{what}: {} on {}: {who} wait, {} ms at most",
+            lock.mode,
+            lock.table,
+            took.as_millis()
+        ))?;
+    }
+    for (index, table) in indexes {
+        say(format_args!("{what}: builds {index} on {table} beside readers and writers"))?;
+    }
+    for (table, rows) in drops {
+        say(format_args!(
+            "{what}: loses the table {table} with {rows} rows; pages that need it say 503 while it is away"
+        ))?;
+    }
+    if let Some(problem) = problem {
+        say(format_args!("{what}: problem: {problem}"))?;
     }
     Ok(())
 }

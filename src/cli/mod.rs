@@ -1,6 +1,8 @@
 //! What an operator types: one file for each command.
 
+mod backup;
 mod demo;
+mod doctor;
 mod import;
 mod logging;
 mod migrate;
@@ -8,19 +10,21 @@ mod serve;
 mod service_manager;
 mod user;
 
-use std::{io::Write as _, net::SocketAddr, process::ExitCode};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use crate::{
+    backup::BackupError,
     config::{BadSetting, Database, Settings},
     database::{
         local::{LocalError, LocalPostgres},
-        migrations::{self, Mismatch},
+        migrations::{self, MigrationError, Mismatch},
         pool,
     },
+    doctor::repair::RepairError,
 };
 
 /// A place to share links and short texts, to vote, and to find things again.
@@ -44,6 +48,28 @@ struct ServeArgs {
 enum Command {
     /// Run the site (this is the default)
     Serve(ServeArgs),
+    /// Look for what is wrong with the settings, the database and the data
+    #[command(
+        after_help = "Each finding is one line with the line that mends it. Exit code 3 where one \
+        is a problem, 0 where there are none, or notes alone."
+    )]
+    Doctor {
+        /// Mend what is stored twice, from what it is a copy of; safe while the site serves
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Write the whole site to one file while it serves; - is standard output
+    #[command(
+        after_help = "The file is one of pg_dump's custom format. A file that is there is never \
+        replaced. Who is logged in is left out."
+    )]
+    Backup { file: PathBuf },
+    /// Bring a backup into an empty database, all of it or nothing
+    #[command(
+        after_help = "A damaged or foreign file is refused before anything is touched. The schema \
+        is brought up to date, and everybody has to log in anew."
+    )]
+    Restore { file: PathBuf },
     /// Move the schema forward or back
     #[command(subcommand)]
     Migrate(migrate::Migrate),
@@ -69,6 +95,9 @@ enum Failure {
     Configuration(String),
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// A check has found problems, and has said which.
+    #[error("{0}")]
+    Problems(String),
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
 }
@@ -85,11 +114,35 @@ impl From<sqlx::migrate::MigrateError> for Failure {
     }
 }
 
+impl From<MigrationError> for Failure {
+    fn from(err: MigrationError) -> Failure {
+        match err {
+            MigrationError::NoSuchVersion(_) | MigrationError::Mismatch(_) => {
+                Failure::Configuration(err.to_string())
+            }
+            err => Failure::Other(err.into()),
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(err: BackupError) -> Failure {
+        Failure::Other(err.into())
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(err: RepairError) -> Failure {
+        Failure::Other(err.into())
+    }
+}
+
 impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Failure::Setting(_) | Failure::Configuration(_) => 2,
             Failure::Local(_) | Failure::Other(_) => 1,
+            Failure::Problems(_) => 3,
         }
     }
 }
@@ -137,6 +190,9 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
     runtime.block_on(async {
         match command {
             None | Some(Command::Serve(_)) => serve::run(settings, socket).await,
+            Some(Command::Doctor { repair }) => doctor::run(&settings, repair).await,
+            Some(Command::Backup { file }) => backup::backup(&settings, &file).await,
+            Some(Command::Restore { file }) => backup::restore(&settings, &file).await,
             Some(command) => with_database(&settings, command).await,
         }
     })
@@ -144,14 +200,7 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
 
 /// The commands beside `serve`: they work on the database, whether the site runs or not.
 async fn with_database(settings: &Settings, command: Command) -> Result<(), Failure> {
-    let (options, local) = match &settings.database {
-        Database::Url(options) => (PgConnectOptions::clone(options), None),
-        Database::Local => {
-            let local = LocalPostgres::join(&settings.data_dir).await?;
-            (local.connect_options(), Some(local))
-        }
-    };
-    let db = pool::open_unhurried(options);
+    let (db, _, local) = open(settings).await?;
     let is_local = local.is_some();
     let done = async {
         let command = match command {
@@ -163,15 +212,39 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
             Command::Import(command) => import::run(&db, command).await,
             Command::User(command) => user::run(&db, settings, command).await,
             Command::Demo => demo::run(&db).await,
-            Command::Serve(_) | Command::Migrate(_) | Command::Openapi => Ok(()),
+            // They have gone their own way, in `run` and above.
+            Command::Serve(_)
+            | Command::Doctor { .. }
+            | Command::Backup { .. }
+            | Command::Restore { .. }
+            | Command::Migrate(_)
+            | Command::Openapi => Ok(()),
         }
     }
     .await;
+    close(db, local).await;
+    done
+}
+
+/// The way to the database for a command that may take its time, and the local cluster if it is that.
+async fn open(
+    settings: &Settings,
+) -> Result<(PgPool, PgConnectOptions, Option<LocalPostgres>), Failure> {
+    let (options, local) = match &settings.database {
+        Database::Url(options) => (PgConnectOptions::clone(options), None),
+        Database::Local => {
+            let local = LocalPostgres::join(&settings.data_dir).await?;
+            (local.connect_options(), Some(local))
+        }
+    };
+    Ok((pool::open_unhurried(options.clone()), options, local))
+}
+
+async fn close(db: PgPool, local: Option<LocalPostgres>) {
     db.close().await;
     if let Some(local) = local {
         local.stop().await;
     }
-    done
 }
 
 /// Sees to it that the schema is the one this program was built for: applies what is pending where
@@ -179,7 +252,7 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
 async fn current_schema(db: &PgPool, may_migrate: bool) -> Result<(), Failure> {
     match migrations::mismatch(db).await? {
         None => Ok(()),
-        Some(Mismatch::Behind) if may_migrate => Ok(migrations::up(db).await?),
+        Some(Mismatch::Behind | Mismatch::Unfinished) if may_migrate => migrate::up(db).await,
         Some(mismatch) => Err(Failure::Configuration(mismatch.to_string())),
     }
 }

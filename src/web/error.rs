@@ -144,7 +144,7 @@ impl From<sqlx::Error> for Error {
 /// retries, no resources, full disk, time-outs, shutdown and recovery, a standby, a schema that is not migrated yet.
 fn means_away(code: &str) -> bool {
     matches!(code.get(..2), Some("08" | "28" | "3D" | "40" | "53" | "57" | "58"))
-        || matches!(code, "55P03" | "25006" | "42P01")
+        || matches!(code, "55P03" | "25006" | "42P01" | "42703" | "42883")
 }
 
 /// Sets the status and carries the error along; [`as_page`] writes the body.

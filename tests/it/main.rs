@@ -10,10 +10,12 @@
 
 mod account;
 mod api;
+mod backup;
 mod cli;
 mod cors;
 mod deploy;
 mod described;
+mod doctor;
 mod feed;
 mod guessing;
 mod hostile;

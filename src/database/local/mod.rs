@@ -8,7 +8,7 @@ mod cluster;
 mod db;
 mod make;
 mod os_user;
-mod programs;
+pub mod programs;
 mod settings;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -20,6 +20,8 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::{Instant, sleep};
+
+pub use os_user::complaint;
 
 use cluster::Cluster;
 pub use programs::Programs;
@@ -268,6 +270,12 @@ pub enum LocalError {
          install Postgres {made_by} beside it, or move the data with pg_upgrade or pg_dump"
     )]
     OtherMajor { made_by: u32, here: String },
+    #[error(
+        "the server is Postgres {server}, and here is {}: install the package \
+         `postgresql-client-{server}`, or set PG_BIN to the directory of its `pg_dump` and \
+         `pg_restore`", if here.is_empty() { "no pg_dump" } else { here }
+    )]
+    NoClients { server: u32, here: String },
     #[error(
         "{} is in use by another social-post (process {pid}): stop that one, or set DATA_DIR to \
          another directory", .data_dir.display()

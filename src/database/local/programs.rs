@@ -43,6 +43,31 @@ impl Programs {
     }
 }
 
+/// Where the `pg_dump` and `pg_restore` are that fit a server of this version best: of the same, or
+/// of the next newer one. An older `pg_dump` refuses.
+pub fn clients(server: u32) -> Result<PathBuf, LocalError> {
+    let set = env::var_os("PG_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from);
+    let places: Vec<PathBuf> = if let Some(bin) = set {
+        vec![bin]
+    } else {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let usual = reported_by_pg_config().into_iter().chain(usual_places());
+        usual.chain(env::split_paths(&path)).collect()
+    };
+    let mut here = BTreeSet::new();
+    let mut best: Option<(u32, PathBuf)> = None;
+    for place in places {
+        let Some(bin) = real_bin(&place, &["pg_dump", "pg_restore"]) else { continue };
+        let Some(major) = major_of(&bin.join("pg_dump")) else { continue };
+        here.insert(major.to_string());
+        if major >= server && best.as_ref().is_none_or(|(found, _)| major < *found) {
+            best = Some((major, bin));
+        }
+    }
+    let here = here.into_iter().collect::<Vec<_>>().join(", ");
+    best.map(|(_, bin)| bin).ok_or(LocalError::NoClients { server, here })
+}
+
 /// `none` is said when there is not even a usable one of another version.
 fn choose(
     here: Vec<Programs>,
@@ -68,26 +93,27 @@ fn all_in(places: impl IntoIterator<Item = PathBuf>) -> Vec<Programs> {
     let mut here: Vec<Programs> = Vec::new();
     for place in places {
         // Links are followed to the real directory, where the other programs are.
-        let Some(bin) = real_bin(&place) else { continue };
+        let Some(bin) = real_bin(&place, &["postgres", "initdb", "pg_ctl"]) else { continue };
         if here.iter().any(|found| found.bin == bin) {
             continue;
         }
-        if let Some(major) = major_of(&bin) {
+        if let Some(major) = major_of(&bin.join("postgres")) {
             here.push(Programs { bin, major });
         }
     }
     here
 }
 
-fn real_bin(place: &Path) -> Option<PathBuf> {
-    let postgres = place.join("postgres").canonicalize().ok()?;
-    let bin = postgres.parent()?;
-    let is_complete = ["initdb", "pg_ctl"].iter().all(|program| bin.join(program).is_file());
+/// The directory behind the links, if it has all of these programs.
+fn real_bin(place: &Path, programs: &[&str]) -> Option<PathBuf> {
+    let first = place.join(programs.first()?).canonicalize().ok()?;
+    let bin = first.parent()?;
+    let is_complete = programs.iter().all(|program| bin.join(program).is_file());
     is_complete.then(|| bin.to_owned())
 }
 
-fn major_of(bin: &Path) -> Option<u32> {
-    parse_major(&first_line(&bin.join("postgres"), "--version")?)
+fn major_of(program: &Path) -> Option<u32> {
+    parse_major(&first_line(program, "--version")?)
 }
 
 /// From `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `18beta1` and the like.
