@@ -16,6 +16,7 @@
 pub mod cli;
 pub mod config;
 pub mod database;
+pub mod export;
 pub mod import;
 pub mod mail;
 pub mod openapi;

@@ -1,6 +1,7 @@
 //! What an operator types: one file for each command.
 
 mod demo;
+mod export;
 mod import;
 mod logging;
 mod migrate;
@@ -49,6 +50,8 @@ enum Command {
     /// Bring posts in from elsewhere
     #[command(subcommand)]
     Import(import::Import),
+    /// Write the whole site as lines of JSON
+    Export(export::Export),
     /// Add and look after people
     #[command(subcommand)]
     User(user::User),
@@ -156,6 +159,7 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
         current_schema(&db, is_local || settings.run_migrations).await?;
         match command {
             Command::Import(command) => import::run(&db, command).await,
+            Command::Export(command) => export::run(&db, command).await,
             Command::User(command) => user::run(&db, settings, command).await,
             Command::Demo => demo::run(&db).await,
             Command::Serve(_) | Command::Migrate(_) | Command::Openapi => Ok(()),
