@@ -13,6 +13,8 @@ mod api;
 mod cli;
 mod cors;
 mod described;
+mod export;
+mod fastapi;
 mod feed;
 mod guessing;
 mod hostile;

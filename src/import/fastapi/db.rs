@@ -245,7 +245,7 @@ impl Shape {
         let Shape { users_at, .. } = self;
         format!(
             "select id::bigint, email::text, password::text, {users_at} as created_at \
-             from users order by 1"
+             from users order by 1, 2"
         )
     }
 
@@ -257,7 +257,7 @@ impl Shape {
         format!(
             "select id::bigint, title::text, case when {published} then content::text end as content, \
              {published} as is_published, {posts_at} as created_at, {owner}::bigint as owner \
-             from posts order by 1"
+             from posts order by 1, 2"
         )
     }
 }
