@@ -42,7 +42,7 @@ fn read_url() -> Result<String, Failure> {
     Ok(text)
 }
 
-/// As the app's own settings may spell it: SQLAlchemy names its driver in the scheme.
+/// As the app's own settings may spell it: `SQLAlchemy` names its driver in the scheme.
 fn options(url: &str) -> Result<PgConnectOptions, Failure> {
     let (scheme, rest) = url.trim().split_once("://").unwrap_or_default();
     let is_postgres = matches!(scheme.split('+').next(), Some("postgres" | "postgresql"));

@@ -40,8 +40,8 @@ pub enum Import {
         Unpublished posts are left out. The app may go on running, and is not changed."
     )]
     Fastapi {
-        /// The app's Postgres; `-` reads it from
-        /// standard input, where nobody who lists processes sees the password
+        /// The app's database, such as `postgresql://user:password@host/database`; `-` reads it from
+        /// standard input, so that no list of processes shows the password
         url: String,
         /// Stop at the first bad row and bring in nothing, instead of leaving bad rows out
         #[arg(long)]
@@ -49,7 +49,7 @@ pub enum Import {
     },
     /// Bring back what `export` has written, into an empty site
     Export {
-        /// The file; - reads standard input
+        /// The file; `-` reads standard input
         file: PathBuf,
     },
 }

@@ -268,3 +268,89 @@ fn checked_post(post: export::Post) -> Result<Post, Flaw> {
 fn field<E: std::fmt::Display>(name: &'static str) -> impl Fn(E) -> Flaw {
     move |problem| Flaw::Field(name, problem.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::export::{Import, writer::Writer};
+
+    fn read(mut input: &[u8]) -> Result<Vec<Record>, BadFile> {
+        let mut reader = Reader::open(&mut input)?;
+        let mut records = Vec::new();
+        while let Some(record) = reader.record()? {
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn small() -> Vec<u8> {
+        let created_at = datetime!(2026-11-24 17:47:59.00012 UTC);
+        let person = export::Person {
+            id: 1,
+            username: "Ada".into(),
+            email: Some("Ada@example.org".into()),
+            email_confirmed_at: Some(created_at),
+            password_hash: None,
+            auth_epoch: 3,
+            role: export::Role::Admin,
+            suspended_at: None,
+            created_at,
+        };
+        let post = export::Post {
+            id: 7,
+            author: 1,
+            title: "a\u{2028}\"é\\n🦀".into(),
+            url: Some("https://a.test/".into()),
+            body: "a\n\tb".into(),
+            created_at,
+            edited_at: Some(created_at),
+        };
+        let (format, version) = (FORMAT.to_owned(), VERSION);
+        let mut bytes = Vec::new();
+        let mut out = Writer::new(&mut bytes);
+        for line in [
+            Line::Header(Header { format, version, last_person: 1, last_post: 7 }),
+            Line::Person(person),
+            Line::Post(post),
+            Line::Vote(export::Vote { post: 7, voter: 1, created_at }),
+            Line::Import(Import { source_id: 5, post: None }),
+        ] {
+            out.write(&line).unwrap();
+        }
+        out.finish().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let records = read(&small()).unwrap();
+        let [Record::Person(ada), Record::Post(post), Record::Vote(vote), Record::Source(..)] =
+            &records[..]
+        else {
+            panic!("{records:?}")
+        };
+        assert_eq!((ada.username.as_str(), ada.auth_epoch, ada.role), ("Ada", 3, Role::Admin));
+        assert_eq!(post.draft.title.as_str(), "a\u{2028}\"é\\n🦀");
+        assert_eq!(post.edited_at, Some(vote.created_at));
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_with_a_byte_changed_or_cut_off_anywhere_is_refused(at: prop::sample::Index, with: u8) {
+            let whole = small();
+            let at = at.index(whole.len());
+            prop_assert!(read(&whole[..at]).is_err());
+            let mut changed = whole.clone();
+            changed[at] = with;
+            prop_assert_eq!(read(&changed).is_ok(), changed == whole);
+        }
+
+        #[test]
+        fn no_bytes_break_the_reader(bytes: Vec<u8>) {
+            prop_assert!(read(&bytes).is_err());
+        }
+    }
+}

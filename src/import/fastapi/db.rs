@@ -67,8 +67,21 @@ pub async fn bring_in(
     progress: &mut dyn FnMut(Step),
 ) -> Result<Outcome, Problem> {
     let mut app = App::open(options).await?;
+    let outcome = take_over(&mut app, db, now, on_flaw, progress).await;
+    // Its log need not say that somebody hung up in the middle of a transaction.
+    let _ = app.connection.close().await;
+    outcome
+}
+
+async fn take_over(
+    app: &mut App,
+    db: &PgPool,
+    now: OffsetDateTime,
+    on_flaw: OnFlaw,
+    progress: &mut dyn FnMut(Step),
+) -> Result<Outcome, Problem> {
     let Some(mut arrival) = Arrival::begin(db, progress).await? else {
-        return if is_here(&mut app, db).await? {
+        return if is_here(app, db).await? {
             Ok(Outcome::HereAlready)
         } else {
             Err(Problem::NotEmpty)
