@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod doctor;
+pub mod export;
 pub mod import;
 pub mod live;
 pub mod mail;

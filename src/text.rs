@@ -57,6 +57,12 @@ pub fn repair_line(text: &str) -> String {
     text.trim().to_owned()
 }
 
+/// The same lines without the characters that [`block`] refuses.
+pub fn repair_block(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    text.chars().filter(|c| !is_unprintable(*c) || matches!(c, '\n' | '\t')).collect()
+}
+
 /// Control characters, and the code points that are no characters.
 fn is_unprintable(c: char) -> bool {
     c.is_control() || (u32::from(c) & 0xFFFE) == 0xFFFE || ('\u{FDD0}'..='\u{FDEF}').contains(&c)
@@ -111,7 +117,9 @@ mod tests {
                     prop_assert_eq!(clean(&once), Ok(once.clone()));
                 }
             }
-            prop_assert_eq!(line(&repair_line(&text)).is_err_and(|bad| bad != BadText::Accents), false);
+            for mended in [line(&repair_line(&text)), block(&repair_block(&text))] {
+                prop_assert_eq!(mended.is_err_and(|bad| bad != BadText::Accents), false);
+            }
         }
     }
 }

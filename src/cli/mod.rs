@@ -3,6 +3,7 @@
 mod backup;
 mod demo;
 mod doctor;
+mod export;
 mod import;
 mod logging;
 mod migrate;
@@ -76,6 +77,8 @@ enum Command {
     /// Bring posts in from elsewhere
     #[command(subcommand)]
     Import(import::Import),
+    /// Write the whole site as lines of JSON
+    Export(export::Export),
     /// Add and look after people
     #[command(subcommand)]
     User(user::User),
@@ -210,6 +213,7 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
         current_schema(&db, is_local || settings.run_migrations).await?;
         match command {
             Command::Import(command) => import::run(&db, command).await,
+            Command::Export(command) => export::run(&db, command).await,
             Command::User(command) => user::run(&db, settings, command).await,
             Command::Demo => demo::run(&db).await,
             // They have gone their own way, in `run` and above.

@@ -37,12 +37,60 @@ impl<'c> CopyIn<'c> {
     }
 }
 
+/// Rows for one table, gathered and sent a chunk at a time, so that several tables can take turns.
+pub struct Rows {
+    statement: &'static str,
+    buffer: String,
+    sent: u64,
+}
+
+impl Rows {
+    /// Postgres remembers each row of a statement until its end, to check what the row refers to.
+    const AT_ONCE: usize = 1024 * 1024;
+
+    pub fn new(statement: &'static str) -> Rows {
+        Rows { statement, buffer: String::new(), sent: 0 }
+    }
+
+    /// Adds a row, and sends what there is once it is a lot.
+    pub async fn add(&mut self, db: &mut PgConnection, fields: &[Field<'_>]) -> sqlx::Result<()> {
+        write_row(&mut self.buffer, fields);
+        if self.buffer.len() >= Rows::AT_ONCE { self.send(db).await } else { Ok(()) }
+    }
+
+    /// Sends what there is.
+    pub async fn send(&mut self, db: &mut PgConnection) -> sqlx::Result<()> {
+        if !self.buffer.is_empty() {
+            let mut sink = db.copy_in_raw(self.statement).await?;
+            sink.send(self.buffer.as_bytes()).await?;
+            self.sent += sink.finish().await?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// How many rows are in the table by now.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub enum Field<'a> {
     Number(i64),
     Text(&'a str),
     Date(OffsetDateTime),
     Null,
+}
+
+impl<'a> Field<'a> {
+    pub fn text_or_null(text: Option<&'a str>) -> Field<'a> {
+        text.map_or(Field::Null, Field::Text)
+    }
+
+    pub fn date_or_null(at: Option<OffsetDateTime>) -> Field<'a> {
+        at.map_or(Field::Null, Field::Date)
+    }
 }
 
 fn write_row(buffer: &mut String, fields: &[Field<'_>]) {

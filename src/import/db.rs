@@ -69,9 +69,9 @@ pub async fn bring_in(
 }
 
 /// A transaction that no other import runs beside.
-async fn alone(
+pub(super) async fn alone(
     db: &PgPool,
-    progress: &mut impl FnMut(Step),
+    progress: &mut (impl FnMut(Step) + ?Sized),
 ) -> sqlx::Result<Transaction<'static, Postgres>> {
     let mut tx = db.begin().await?;
     let is_alone =
@@ -360,7 +360,7 @@ async fn index(db: &mut PgConnection, posts: &[i64]) -> sqlx::Result<()> {
 /// Tells the planner what the tables hold now, and spares their first readers some work.
 ///
 /// All is in by now, so a failure is no more than a loss of speed until Postgres does it by itself.
-async fn tidy(db: &PgPool) {
+pub(super) async fn tidy(db: &PgPool) {
     let statement = "vacuum (analyze) users, posts, post_ranks, post_search, votes, imported_posts";
     if let Err(err) = sqlx::raw_sql(statement).execute(db).await {
         tracing::warn!(%err, "cannot bring the tables' statistics up to date");

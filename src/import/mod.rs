@@ -1,13 +1,16 @@
 //! Posts from elsewhere, with the people who wrote them and the votes they got.
 //!
-//! [`csv`] reads a file, [`db`] brings it in; [`demo`] is a small site of our own making. The rules
-//! here need neither chance nor a clock of their own, so that the same file always gives the same
+//! [`csv`] reads a file, [`db`] brings it in; [`demo`] is a small site of our own making. [`fastapi`]
+//! and [`export`] read a whole site, and [`whole`] takes it into an empty one. The rules here need neither chance nor a clock of their own, so that the same file always gives the same
 //! votes.
 
 pub mod copy;
 pub mod csv;
 pub mod db;
 pub mod demo;
+pub mod export;
+pub mod fastapi;
+pub mod whole;
 
 use time::{Duration, OffsetDateTime};
 

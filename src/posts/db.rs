@@ -16,7 +16,7 @@ use crate::{
 pub const PER_PAGE: i64 = 30;
 
 /// How much of a text lists show.
-const EXCERPT: usize = 220;
+pub const EXCERPT: usize = 220;
 
 /// One query for posts as lists show them to a viewer; each caller gives its filter, order and limit.
 /// The names are `r` for the rank, `p` for the post, `u` for the author; `$1` is the viewer. (An `exists`

@@ -29,6 +29,10 @@ const QUEUE: usize = 128;
 /// The dearest bcrypt hash that is looked at: each step up takes twice the time, and one of 16 seconds.
 const MAX_BCRYPT_COST: u32 = 14;
 
+/// The same for Argon2: a quarter of a gigabyte, and more passes than anybody makes.
+const MAX_MEMORY: u32 = 262_144;
+const MAX_PASSES: u32 = 16;
+
 /// A password as it is hashed: in NFC, so that every keyboard spells it the same. Nothing is
 /// trimmed or cut off.
 #[derive(Clone)]
@@ -194,6 +198,20 @@ fn bcrypt_cost(hash: &str) -> Option<u32> {
     Some(rest.split('$').next()?.parse().unwrap_or(u32::MAX))
 }
 
+/// Whether a log-in can try a password against it in good time: a hash of ours, or one of bcrypt or
+/// Argon2 from elsewhere.
+pub fn is_readable(hash: &str) -> bool {
+    if let Some(cost) = bcrypt_cost(hash) {
+        return cost <= MAX_BCRYPT_COST && hash.parse::<bcrypt::HashParts>().is_ok();
+    }
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        hash.algorithm.as_str().starts_with("argon2")
+            && hash.hash.is_some()
+            && Params::try_from(&hash)
+                .is_ok_and(|params| params.m_cost() <= MAX_MEMORY && params.t_cost() <= MAX_PASSES)
+    })
+}
+
 /// Whether it would be made stronger today.
 fn is_outdated(hash: &str) -> bool {
     let Ok(parsed) = PasswordHash::new(hash) else { return true };
@@ -259,6 +277,7 @@ mod tests {
                 verify("violet kettle 9 harbouR").await,
                 Verdict { fits: false, renewed: None }
             );
+            assert!(is_readable(&hash), "{hash}");
             let verdict = verify(text).await;
             let renewed = verdict.renewed.unwrap();
             assert!(verdict.fits && renewed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
@@ -270,6 +289,7 @@ mod tests {
         {
             let verdict = passwords.verify(Password::parse(text), Some(hash.into())).await.unwrap();
             assert_eq!(verdict, Verdict { fits: false, renewed: None }, "{hash}");
+            assert!(!is_readable(hash), "{hash}");
         }
     }
 }

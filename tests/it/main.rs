@@ -16,6 +16,8 @@ mod cors;
 mod deploy;
 mod described;
 mod doctor;
+mod export;
+mod fastapi;
 mod feed;
 mod guessing;
 mod hostile;

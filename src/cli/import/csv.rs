@@ -1,0 +1,44 @@
+//! `import csv`: posts from a file.
+
+use std::{fs, path::Path, time::Instant};
+
+use anyhow::anyhow;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+
+use super::{Failure, Progress, added, counted, name_bad_rows, unreadable};
+use crate::import::{
+    Tally,
+    csv::{self, OnBadRow, Reading},
+    db,
+};
+
+pub async fn run(db: &PgPool, file: &Path, strict: bool) -> Result<(), Failure> {
+    let (begun, now) = (Instant::now(), OffsetDateTime::now_utc());
+    let on_bad = if strict { OnBadRow::Stop } else { OnBadRow::LeaveOut };
+    let bytes = fs::read(file).map_err(|err| unreadable(file, &err))?;
+    let reading = csv::read(&bytes, now, on_bad)
+        .map_err(|bad| anyhow!("{}: {bad}; nothing was brought in", file.display()))?;
+    name_bad_rows(&reading.bad, reading.bad_count);
+    let mut progress = Progress::default();
+    let tally = db::bring_in(db, &reading.batch, now, |step| progress.show(step)).await;
+    progress.clear();
+    let tally = tally.map_err(|err| anyhow!("nothing was brought in: {err}"))?;
+    eprintln!("{}", summary(&reading, tally, begun.elapsed().as_secs()));
+    Ok(())
+}
+
+fn summary(reading: &Reading, tally: Tally, seconds: u64) -> String {
+    let (all, skipped) = (reading.batch.rows.len(), counted(reading.bad_count, "row", "rows"));
+    let seen = all as u64 - tally.posts;
+    if tally.posts > 0 {
+        let seen = if seen > 0 { format!("{seen} were here already, ") } else { String::new() };
+        return format!("{} brought in, {seen}{skipped} skipped, in {seconds} s", added(tally));
+    }
+    let what = match all {
+        0 => "nothing to bring in: the file has no posts".to_owned(),
+        1 => "nothing new: the one post is here already".to_owned(),
+        _ => format!("nothing new: all {all} posts are here already"),
+    };
+    if reading.bad_count > 0 { format!("{what}, {skipped} skipped") } else { what }
+}

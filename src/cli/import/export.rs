@@ -1,0 +1,68 @@
+//! `import export`: a whole site, as `export` wrote it.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+    time::Instant,
+};
+
+use anyhow::anyhow;
+use sqlx::PgPool;
+
+use super::{Failure, Progress, added, unreadable};
+use crate::import::export::{
+    BadFile, Reader,
+    db::{self, Problem},
+};
+
+pub async fn run(db: &PgPool, file: &Path) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let mut progress = Progress::default();
+    let tally = if file == Path::new("-") {
+        // It comes once, so it is held against every rule while it comes in.
+        match Reader::open(io::stdin().lock()) {
+            Ok(reader) => db::bring_in(reader, None, db, &mut |step| progress.show(step)).await,
+            Err(bad) => Err(bad.into()),
+        }
+    } else {
+        let expected = check(open(file)?).map_err(|bad| refused(file, &bad.into()))?;
+        match Reader::open(open(file)?) {
+            Ok(reader) => {
+                let expected = Some(expected);
+                db::bring_in(reader, expected, db, &mut |step| progress.show(step)).await
+            }
+            Err(bad) => Err(bad.into()),
+        }
+    };
+    progress.clear();
+    let tally = tally.map_err(|problem| refused(file, &problem))?;
+    eprintln!("{} brought in, in {} s", added(tally), begun.elapsed().as_secs());
+    Ok(())
+}
+
+fn open(file: &Path) -> Result<BufReader<File>, Failure> {
+    let opened = File::open(file).map_err(|err| unreadable(file, &err))?;
+    if opened.metadata().is_ok_and(|facts| facts.is_dir()) {
+        return Err(anyhow!("{} is a directory", file.display()).into());
+    }
+    Ok(BufReader::with_capacity(64 * 1024, opened))
+}
+
+/// Reads a whole file for its flaws alone, before anything is touched, and tells how many posts and
+/// votes it has.
+fn check(input: impl BufRead) -> Result<(u64, u64), BadFile> {
+    let mut reader = Reader::open(input)?;
+    while reader.record()?.is_some() {}
+    let counts = reader.counts();
+    Ok((counts.posts, counts.votes))
+}
+
+fn refused(file: &Path, problem: &Problem) -> Failure {
+    let place = match problem {
+        Problem::File(_) if file == Path::new("-") => "standard input, ".to_owned(),
+        Problem::File(_) => format!("{}, ", file.display()),
+        Problem::NotEmpty | Problem::Here(_) => String::new(),
+    };
+    anyhow!("{place}{problem}; nothing was brought in").into()
+}
