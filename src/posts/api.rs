@@ -24,7 +24,6 @@ use crate::{
     web::{
         Error, Result,
         client::ClientNet,
-        cursor,
         error::Field,
         extract::{Path, Query, number},
         json::Json,
@@ -140,7 +139,7 @@ pub struct Listing {
     #[param(example = "ada")]
     author: Option<String>,
     /// `next` of the page before, with the other parameters as they were.
-    #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
+    #[param(min_length = 28, max_length = 1000, pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 
@@ -169,52 +168,57 @@ pub async fn index(
     let by = author.map_or(0, |author| author.0);
     let after = listing.after.as_deref();
 
-    let (ids, next) =
-        if let Some(words) = listing.search.as_deref().filter(|words| !words.is_empty()) {
-            let words = search::Words::parse(words)
-                .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
-            match me {
-                Some(me) => throttle.take(Act::Search, me)?,
-                None => throttle.take(Act::Search, client)?,
-            }
-            let sort = match listing.sort {
-                Sort::New => search::Sort::New,
-                Sort::Hot => search::Sort::Relevance,
-                Sort::Top => search::Sort::Top,
-            };
-            let list = format!("api search {} {by} {}", sort.word(), words.as_str());
-            let after = After::<Hot>::decode(&list, after)?;
-            let found = search::db::matches(&pool, &words, sort, author, after, slice).await?;
-            page(found.into_iter().map(|(id, rank)| (id, rank.to_bits())), &list, limit)
-        } else {
-            let list = format!("api {} {by}", listing.sort.word());
-            match listing.sort {
-                Sort::New => {
-                    let after = After::<Written>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => db::by_author(&pool, me, author, after, slice).await?,
-                        None => db::newest(&pool, me, after, slice).await?,
-                    };
-                    page(ranks::<Written>(&posts), &list, limit)
-                }
-                Sort::Hot => {
-                    let after = After::<Hot>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => db::hot_by_author(&pool, me, author, after, slice).await?,
-                        None => db::hot(&pool, me, after, slice).await?,
-                    };
-                    page(ranks::<Hot>(&posts), &list, limit)
-                }
-                Sort::Top => {
-                    let after = After::<Score>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => db::top_by_author(&pool, me, author, after, slice).await?,
-                        None => db::top(&pool, me, Period::All, after, slice).await?,
-                    };
-                    page(ranks::<Score>(&posts), &list, limit)
-                }
-            }
+    let (ids, next) = if let Some(words) =
+        listing.search.as_deref().filter(|words| !words.is_empty())
+    {
+        let words = search::Words::parse(words)
+            .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
+        match me {
+            Some(me) => throttle.take(Act::Search, me)?,
+            None => throttle.take(Act::Search, client)?,
+        }
+        let sort = match listing.sort {
+            Sort::New => search::Sort::New,
+            Sort::Hot => search::Sort::Relevance,
+            Sort::Top => search::Sort::Top,
         };
+        let list = format!("api search {} {by} {}", sort.word(), words.as_str());
+        let after = After::<Hot>::decode(&list, after)?;
+        let found = search::db::matches(&pool, &words, sort, author, after.as_ref(), slice).await?;
+        page(found, &list, after.as_ref(), limit)
+    } else {
+        let list = format!("api {} {by}", listing.sort.word());
+        match listing.sort {
+            Sort::New => {
+                let after = After::<Written>::decode(&list, after)?;
+                let posts = match author {
+                    Some(author) => db::by_author(&pool, me, author, after.as_ref(), slice).await?,
+                    None => db::newest(&pool, me, after.as_ref(), slice).await?,
+                };
+                page(places(&posts), &list, after.as_ref(), limit)
+            }
+            Sort::Hot => {
+                let after = After::<Hot>::decode(&list, after)?;
+                let posts = match author {
+                    Some(author) => {
+                        db::hot_by_author(&pool, me, author, after.as_ref(), slice).await?
+                    }
+                    None => db::hot(&pool, me, after.as_ref(), slice).await?,
+                };
+                page(places(&posts), &list, after.as_ref(), limit)
+            }
+            Sort::Top => {
+                let after = After::<Score>::decode(&list, after)?;
+                let posts = match author {
+                    Some(author) => {
+                        db::top_by_author(&pool, me, author, after.as_ref(), slice).await?
+                    }
+                    None => db::top(&pool, me, Period::All, after.as_ref(), slice).await?,
+                };
+                page(places(&posts), &list, after.as_ref(), limit)
+            }
+        }
+    };
     let posts = db::find_all(&pool, &ids, me).await?;
     let posts = posts.into_iter().map(|post| Post::of(post, viewer.as_ref())).collect();
     Ok(Json(PostPage { posts, next }))
@@ -228,22 +232,23 @@ async fn author(pool: &PgPool, name: &str) -> Result<Option<UserId>> {
     Ok(users::db::find(pool, &username).await?.map(|person| person.id))
 }
 
-fn ranks<R: Rank>(posts: &[super::Listed]) -> impl Iterator<Item = (PostId, i64)> {
-    posts.iter().map(|post| (post.id, R::of(post).to_bits()))
+fn places<R: Rank>(posts: &[super::Listed]) -> Vec<After<R>> {
+    posts.iter().map(After::post).collect()
 }
 
 /// The ids of a page, and the cursor to the next.
-fn page(
-    posts: impl Iterator<Item = (PostId, i64)>,
+fn page<R: Rank>(
+    mut posts: Vec<After<R>>,
     list: &str,
+    after: Option<&After<R>>,
     limit: i64,
 ) -> (Vec<PostId>, Option<String>) {
-    let mut posts: Vec<_> = posts.collect();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let is_full = posts.len() > limit;
     posts.truncate(limit);
-    let next = posts.last().filter(|_| is_full).map(|(id, rank)| cursor::encode(list, *rank, id.0));
-    (posts.into_iter().map(|(id, _)| id).collect(), next)
+    let ids = posts.iter().map(|post| post.id).collect();
+    let next = posts.pop().filter(|_| is_full).map(|last| last.encode(list, after));
+    (ids, next)
 }
 
 /// What an author gives.

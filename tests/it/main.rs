@@ -22,6 +22,7 @@ mod local_postgres;
 mod mail;
 mod markup;
 mod migrations;
+mod paging;
 mod people;
 mod posts;
 mod queries;
