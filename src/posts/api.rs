@@ -17,6 +17,7 @@ use super::{
     db::Publication,
     markdown,
     ranking::{After, Hot, Period, Rank, Written},
+    standing,
 };
 use crate::{
     search,
@@ -378,6 +379,71 @@ pub async fn show(
     let me = viewer.as_ref().map(|viewer| viewer.id);
     let post = db::find(&pool, id, me).await?.ok_or(Error::NotFound)?;
     Ok(Json(Post::of(post, viewer.as_ref())))
+}
+
+/// Where a post stands among the hot ones, and why.
+#[derive(Serialize, ToSchema)]
+pub struct Standing {
+    #[schema(example = 42)]
+    id: i64,
+    /// How many people voted for it.
+    #[schema(example = 12, minimum = 0)]
+    score: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[schema(example = 10_800, minimum = 0)]
+    age_seconds: i64,
+    /// The list has the largest first. Ten times the votes add 1, as being written twelve and a half
+    /// hours later does.
+    #[schema(example = 4837.412)]
+    rank: f64,
+    /// Its number in the list; null beyond the first 1,000.
+    #[schema(example = 7, minimum = 1, maximum = 1000, required)]
+    place: Option<i64>,
+    /// The post just above it; null where it is the first.
+    #[schema(required)]
+    above: Option<Neighbour>,
+    /// The post just below it; null where it is the last.
+    #[schema(required)]
+    below: Option<Neighbour>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Neighbour {
+    #[schema(example = 41)]
+    id: i64,
+    #[schema(example = "A garden in a bottle")]
+    title: String,
+}
+
+impl Standing {
+    fn of(id: PostId, standing: standing::Standing) -> Standing {
+        let standing::Standing { score, created_at, hot, place, above, below } = standing;
+        let neighbour = |post: standing::Neighbour| Neighbour { id: post.id.0, title: post.title };
+        Standing {
+            id: id.0,
+            score: score.0,
+            created_at,
+            age_seconds: (OffsetDateTime::now_utc() - created_at).whole_seconds().max(0),
+            rank: hot,
+            place,
+            above: above.map(neighbour),
+            below: below.map(neighbour),
+        }
+    }
+}
+
+/// Why a post is where it is
+///
+/// The numbers behind its rank, its place in `sort=hot`, and the posts around it there.
+#[utoipa::path(
+    get, path = "/api/v1/posts/{id}/rank", operation_id = "rank", tag = "posts",
+    params(("id" = i64, Path, minimum = 1, example = 42)), responses((status = 200, body = Standing)),
+    security((), ("token" = [])),
+)]
+pub async fn rank(State(pool): State<PgPool>, Path(id): Path<PostId>) -> Result<Json<Standing>> {
+    let standing = standing::db::find(&pool, id).await?.ok_or(Error::NotFound)?;
+    Ok(Json(Standing::of(id, standing)))
 }
 
 /// Replaces what I wrote

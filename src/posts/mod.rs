@@ -5,6 +5,7 @@ pub mod db;
 pub mod markdown;
 pub mod pages;
 pub mod ranking;
+pub mod standing;
 pub mod writing;
 
 use serde::{Deserialize, Deserializer, de};

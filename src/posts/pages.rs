@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use super::{
     Listed, Post, PostId, Score, Slice, db,
     ranking::{After, Hot, Order, Period, Rank, Written},
+    standing::{self, Standing},
 };
 use crate::{
     search::Marks,
@@ -166,6 +167,7 @@ pub fn address(id: PostId) -> String {
 struct Show {
     shell: Shell,
     post: Post,
+    standing: Standing,
     description: String,
     is_own: bool,
 }
@@ -176,12 +178,13 @@ pub async fn show(
     Path(id): Path<PostId>,
 ) -> Result<Page<impl Template>> {
     let post = db::find(&db, id, shell.viewer_id()).await?.ok_or(Error::NotFound)?;
+    let standing = standing::db::find(&db, id).await?.ok_or(Error::NotFound)?;
     let is_own = shell.viewer.as_ref().is_some_and(|viewer| post.is_by(viewer));
     let description = match super::markdown::excerpt(&post.body, 160) {
         text if text.is_empty() => post.title.clone(),
         text => text,
     };
-    Ok(Page(Show { shell, post, description, is_own }))
+    Ok(Page(Show { shell, post, standing, description, is_own }))
 }
 
 /// The post, if it is the viewer's to change.
