@@ -32,6 +32,7 @@ impl Snapshot {
     }
 
     /// The same, of a bounded length.
+    #[must_use]
     pub fn portable(self) -> Snapshot {
         let Some((bounds, list)) = self.0.rsplit_once(':') else { return self };
         let under_way: Vec<_> = list.split(',').collect();

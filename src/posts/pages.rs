@@ -50,8 +50,8 @@ impl List {
         let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
         let is_full = posts.len() > page;
         posts.truncate(page);
-        let last = posts.last().filter(|_| is_full);
-        let older = last.map(|last| address(After::post(last).encode(list, after)));
+        let end = posts.last().filter(|_| is_full);
+        let older = end.map(|end| address(After::post(end).encode(list, after)));
         let rows = posts.into_iter().map(|post| Row { post, marks: None }).collect();
         List { rows, older }
     }

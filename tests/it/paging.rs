@@ -66,8 +66,8 @@ impl Crowd {
             running: tokio::task::JoinSet::new(),
         };
         for n in 1..=VOTERS {
-            let voter = site.caller_of(&format!("voter{n}")).await;
-            let mut voted: HashSet<i64> =
+            let by = site.caller_of(&format!("voter{n}")).await;
+            let mut liked: HashSet<i64> =
                 sqlx::query_scalar("select post_id from votes where user_id = $1")
                     .bind(n)
                     .fetch_all(&site.db)
@@ -75,7 +75,7 @@ impl Crowd {
                     .unwrap()
                     .into_iter()
                     .collect();
-            let (stop, votes, touched) =
+            let (stop, count, touched) =
                 (crowd.stop.clone(), crowd.votes.clone(), crowd.touched.clone());
             crowd.running.spawn(async move {
                 let mut chance = StdRng::seed_from_u64(n.unsigned_abs());
@@ -83,15 +83,15 @@ impl Crowd {
                     let post = chance.gen_range(1..=posts);
                     touched.lock().unwrap().insert(post);
                     let path = format!("/posts/{post}/vote");
-                    let reply = if voted.remove(&post) {
-                        voter.delete(&path).await
+                    let reply = if liked.remove(&post) {
+                        by.delete(&path).await
                     } else {
-                        voted.insert(post);
-                        voter.put(&path, &Value::Null).await
+                        liked.insert(post);
+                        by.put(&path, &Value::Null).await
                     };
                     // Where so many press on one machine, some are told to come back.
                     match reply.status.as_u16() {
-                        200 => drop(votes.fetch_add(1, Ordering::Relaxed)),
+                        200 => drop(count.fetch_add(1, Ordering::Relaxed)),
                         status => assert_eq!(status, 503, "{}", reply.body),
                     }
                 }
@@ -231,26 +231,22 @@ async fn a_post_that_falls_past_the_reader_does_not_come_back_whichever_way_it_f
         under_way.commit().await.unwrap();
 
         // Once by a vote taken back after another, once up and then down, and by an account that goes.
-        let mut voter = Vec::new();
-        for n in 0..=45 {
-            voter.push(match n {
-                0 => site.caller(),
-                n => site.caller_of(&format!("voter{n}")).await,
-            });
+        let mut voters = vec![site.caller()];
+        for n in 1..=45 {
+            voters.push(site.caller_of(&format!("voter{n}")).await);
         }
-        for n in 3..=16 {
-            assert_eq!(voter[n].delete("/posts/16/vote").await.status, 200);
-        }
-        voter[40].put("/posts/17/vote", &Value::Null).await;
-        for n in (3..=17).chain([40]) {
-            assert_eq!(voter[n].delete("/posts/17/vote").await.status, 200);
-        }
-        for post in 17..=18 {
-            assert_eq!(voter[2].delete(&format!("/posts/{post}/vote")).await.status, 200);
-        }
-        for n in 4..=18 {
-            assert_eq!(voter[n].delete("/posts/18/vote").await.status, 200);
-        }
+        let taken_back = async |by: &[Caller], post: i64| {
+            for caller in by {
+                let reply = caller.delete(&format!("/posts/{post}/vote")).await;
+                assert_eq!(reply.status, 200, "{}", reply.body);
+            }
+        };
+        taken_back(&voters[3..=16], 16).await;
+        voters[40].put("/posts/17/vote", &Value::Null).await;
+        taken_back(&voters[3..=17], 17).await;
+        taken_back(&voters[40..=40], 17).await;
+        taken_back(&voters[2..=2], 18).await;
+        taken_back(&voters[4..=18], 18).await;
         let gone = Proven { user: UserId(3), epoch: 0 };
         assert!(delete_account(&site.app.db, gone).await.unwrap().is_ok());
 

@@ -560,7 +560,7 @@ async fn a_post_says_why_it_is_where_it_is_and_so_does_the_api() {
             assert_eq!(told[which], serde_json::json!({"id": id, "title": title}));
             let title = title.replace('<', "&#60;").replace('>', "&#62;");
             page.has(&format!(
-                "<dt>{label}</dt><dd dir=\"auto\"><a href=\"/posts/{id}\">{title}</a></dd>"
+                "<dt>{label}</dt><dd><a dir=\"auto\" href=\"/posts/{id}\">{title}</a></dd>"
             ));
         }
     }
