@@ -383,7 +383,7 @@ pub async fn show(
 
 /// Where a post stands among the hot ones, and why.
 #[derive(Serialize, ToSchema)]
-pub struct Standing {
+pub struct PostRank {
     #[schema(example = 42)]
     id: i64,
     /// How many people voted for it.
@@ -416,11 +416,11 @@ pub struct Neighbour {
     title: String,
 }
 
-impl Standing {
-    fn of(id: PostId, standing: standing::Standing) -> Standing {
+impl PostRank {
+    fn of(id: PostId, standing: standing::Standing) -> PostRank {
         let standing::Standing { score, created_at, hot, place, above, below } = standing;
         let neighbour = |post: standing::Neighbour| Neighbour { id: post.id.0, title: post.title };
-        Standing {
+        PostRank {
             id: id.0,
             score: score.0,
             created_at,
@@ -438,12 +438,12 @@ impl Standing {
 /// The numbers behind its rank, its place in `sort=hot`, and the posts around it there.
 #[utoipa::path(
     get, path = "/api/v1/posts/{id}/rank", operation_id = "rank", tag = "posts",
-    params(("id" = i64, Path, minimum = 1, example = 42)), responses((status = 200, body = Standing)),
+    params(("id" = i64, Path, minimum = 1, example = 42)), responses((status = 200, body = PostRank)),
     security((), ("token" = [])),
 )]
-pub async fn rank(State(pool): State<PgPool>, Path(id): Path<PostId>) -> Result<Json<Standing>> {
+pub async fn rank(State(pool): State<PgPool>, Path(id): Path<PostId>) -> Result<Json<PostRank>> {
     let standing = standing::db::find(&pool, id).await?.ok_or(Error::NotFound)?;
-    Ok(Json(Standing::of(id, standing)))
+    Ok(Json(PostRank::of(id, standing)))
 }
 
 /// Replaces what I wrote

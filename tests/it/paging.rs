@@ -272,6 +272,28 @@ async fn a_post_that_falls_past_the_reader_does_not_come_back_whichever_way_it_f
     }
 }
 
+/// Whoever reads the source can make one up; it must only do no harm.
+#[tokio::test]
+async fn a_cursor_with_a_state_that_postgres_would_not_take_is_a_400() {
+    let site = filled(40).await;
+    for (state, status) in [
+        ("1:2:", 200),
+        ("1:18446744073709551615:7", 200),
+        ("0:1:", 400),
+        ("5:3:", 400),
+        ("1:2:3", 400),
+        ("1:18446744073709551616:", 400),
+        ("'", 400),
+    ] {
+        let after = cursor::encode("top all", 2, 9, state);
+        let reply = site.visitor().get(&format!("/top?after={after}")).await;
+        assert_eq!(reply.status, status, "{state}");
+        let after = cursor::encode("api top 0", 2, 9, state);
+        let reply = site.caller().get(&format!("/posts?sort=top&after={after}")).await;
+        assert_eq!(reply.status, status, "{state}");
+    }
+}
+
 /// As after a restore from a dump: the numbers of transactions begin anew.
 #[tokio::test]
 async fn falls_of_another_cluster_hide_nothing() {
