@@ -56,6 +56,7 @@ use crate::{
         posts::api::index,
         posts::api::publish,
         posts::api::show,
+        posts::api::rank,
         posts::api::replace,
         posts::api::change,
         posts::api::delete,

@@ -201,6 +201,7 @@ fn api(app: &App) -> Router<App> {
                 .patch(posts::api::change)
                 .delete(posts::api::delete),
         )
+        .route("/posts/{id}/rank", get(posts::api::rank))
         .route("/posts/{id}/vote", put(votes::api::cast).delete(votes::api::take_back))
         .layer(DefaultBodyLimit::max(limits::POST_BODY));
 

@@ -4,6 +4,7 @@ pub mod local;
 pub mod migrations;
 pub mod pool;
 pub mod replica;
+pub mod snapshot;
 
 pub use migrations::MIGRATIONS;
 pub use replica::Replica;

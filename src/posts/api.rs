@@ -17,6 +17,7 @@ use super::{
     db::Publication,
     markdown,
     ranking::{After, Hot, Period, Rank, Written},
+    standing,
 };
 use crate::{
     search,
@@ -24,7 +25,6 @@ use crate::{
     web::{
         Error, Result,
         client::ClientNet,
-        cursor,
         error::Field,
         extract::{Path, Query, number},
         json::Json,
@@ -141,7 +141,7 @@ pub struct Listing {
     #[param(example = "ada")]
     author: Option<String>,
     /// `next` of the page before, with the other parameters as they were.
-    #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
+    #[param(min_length = 28, max_length = 1000, pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 
@@ -170,52 +170,57 @@ pub async fn index(
     let by = author.map_or(0, |author| author.0);
     let after = listing.after.as_deref();
 
-    let (ids, next) =
-        if let Some(words) = listing.search.as_deref().filter(|words| !words.is_empty()) {
-            let words = search::Words::parse(words)
-                .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
-            match me {
-                Some(me) => throttle.take(Act::Search, me)?,
-                None => throttle.take(Act::Search, client)?,
-            }
-            let sort = match listing.sort {
-                Sort::New => search::Sort::New,
-                Sort::Hot => search::Sort::Relevance,
-                Sort::Top => search::Sort::Top,
-            };
-            let list = format!("api search {} {by} {}", sort.word(), words.as_str());
-            let after = After::<Hot>::decode(&list, after)?;
-            let found = search::db::matches(&pool, &words, sort, author, after, slice).await?;
-            page(found.into_iter().map(|(id, rank)| (id, rank.to_bits())), &list, limit)
-        } else {
-            let list = format!("api {} {by}", listing.sort.word());
-            match listing.sort {
-                Sort::New => {
-                    let after = After::<Written>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => db::by_author(&pool, me, author, after, slice).await?,
-                        None => db::newest(&pool, me, after, slice).await?,
-                    };
-                    page(ranks::<Written>(&posts), &list, limit)
-                }
-                Sort::Hot => {
-                    let after = After::<Hot>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => db::hot_by_author(&pool, me, author, after, slice).await?,
-                        None => db::hot(&pool, me, after, slice).await?,
-                    };
-                    page(ranks::<Hot>(&posts), &list, limit)
-                }
-                Sort::Top => {
-                    let after = After::<Score>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => db::top_by_author(&pool, me, author, after, slice).await?,
-                        None => db::top(&pool, me, Period::All, after, slice).await?,
-                    };
-                    page(ranks::<Score>(&posts), &list, limit)
-                }
-            }
+    let (ids, next) = if let Some(words) =
+        listing.search.as_deref().filter(|words| !words.is_empty())
+    {
+        let words = search::Words::parse(words)
+            .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
+        match me {
+            Some(me) => throttle.take(Act::Search, me)?,
+            None => throttle.take(Act::Search, client)?,
+        }
+        let sort = match listing.sort {
+            Sort::New => search::Sort::New,
+            Sort::Hot => search::Sort::Relevance,
+            Sort::Top => search::Sort::Top,
         };
+        let list = format!("api search {} {by} {}", sort.word(), words.as_str());
+        let after = After::<Hot>::decode(&list, after)?;
+        let found = search::db::matches(&pool, &words, sort, author, after.as_ref(), slice).await?;
+        page(found, &list, after.as_ref(), limit)
+    } else {
+        let list = format!("api {} {by}", listing.sort.word());
+        match listing.sort {
+            Sort::New => {
+                let after = After::<Written>::decode(&list, after)?;
+                let posts = match author {
+                    Some(author) => db::by_author(&pool, me, author, after.as_ref(), slice).await?,
+                    None => db::newest(&pool, me, after.as_ref(), slice).await?,
+                };
+                page(places(&posts), &list, after.as_ref(), limit)
+            }
+            Sort::Hot => {
+                let after = After::<Hot>::decode(&list, after)?;
+                let posts = match author {
+                    Some(author) => {
+                        db::hot_by_author(&pool, me, author, after.as_ref(), slice).await?
+                    }
+                    None => db::hot(&pool, me, after.as_ref(), slice).await?,
+                };
+                page(places(&posts), &list, after.as_ref(), limit)
+            }
+            Sort::Top => {
+                let after = After::<Score>::decode(&list, after)?;
+                let posts = match author {
+                    Some(author) => {
+                        db::top_by_author(&pool, me, author, after.as_ref(), slice).await?
+                    }
+                    None => db::top(&pool, me, Period::All, after.as_ref(), slice).await?,
+                };
+                page(places(&posts), &list, after.as_ref(), limit)
+            }
+        }
+    };
     let posts = db::find_all(&pool, &ids, me).await?;
     let posts = posts.into_iter().map(|post| Post::of(post, viewer.as_ref())).collect();
     Ok(Json(PostPage { posts, next }))
@@ -229,22 +234,23 @@ async fn author(pool: &PgPool, name: &str) -> Result<Option<UserId>> {
     Ok(users::db::find(pool, &username).await?.map(|person| person.id))
 }
 
-fn ranks<R: Rank>(posts: &[super::Listed]) -> impl Iterator<Item = (PostId, i64)> {
-    posts.iter().map(|post| (post.id, R::of(post).to_bits()))
+fn places<R: Rank>(posts: &[super::Listed]) -> Vec<After<R>> {
+    posts.iter().map(After::post).collect()
 }
 
 /// The ids of a page, and the cursor to the next.
-fn page(
-    posts: impl Iterator<Item = (PostId, i64)>,
+fn page<R: Rank>(
+    mut posts: Vec<After<R>>,
     list: &str,
+    after: Option<&After<R>>,
     limit: i64,
 ) -> (Vec<PostId>, Option<String>) {
-    let mut posts: Vec<_> = posts.collect();
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let is_full = posts.len() > limit;
     posts.truncate(limit);
-    let next = posts.last().filter(|_| is_full).map(|(id, rank)| cursor::encode(list, *rank, id.0));
-    (posts.into_iter().map(|(id, _)| id).collect(), next)
+    let ids = posts.iter().map(|post| post.id).collect();
+    let next = posts.pop().filter(|_| is_full).map(|last| last.encode(list, after));
+    (ids, next)
 }
 
 /// What an author gives.
@@ -374,6 +380,71 @@ pub async fn show(
     let me = viewer.as_ref().map(|viewer| viewer.id);
     let post = db::find(&pool, id, me).await?.ok_or(Error::NotFound)?;
     Ok(Json(Post::of(post, viewer.as_ref())))
+}
+
+/// Where a post stands among the hot ones, and why.
+#[derive(Serialize, ToSchema)]
+pub struct PostRank {
+    #[schema(example = 42)]
+    id: i64,
+    /// How many people voted for it.
+    #[schema(example = 12, minimum = 0)]
+    score: i64,
+    #[serde(with = "time::serde::rfc3339")]
+    created_at: OffsetDateTime,
+    #[schema(example = 10_800, minimum = 0)]
+    age_seconds: i64,
+    /// The list has the largest first. Ten times the votes add 1, as being written twelve and a half
+    /// hours later does.
+    #[schema(example = 4837.412)]
+    rank: f64,
+    /// Its number in the list; null beyond the first 1,000.
+    #[schema(example = 7, minimum = 1, maximum = 1000, required)]
+    place: Option<i64>,
+    /// The post just above it; null where it is the first.
+    #[schema(required)]
+    above: Option<Neighbour>,
+    /// The post just below it; null where it is the last.
+    #[schema(required)]
+    below: Option<Neighbour>,
+}
+
+#[derive(Serialize, ToSchema)]
+pub struct Neighbour {
+    #[schema(example = 41)]
+    id: i64,
+    #[schema(example = "A garden in a bottle")]
+    title: String,
+}
+
+impl PostRank {
+    fn of(id: PostId, standing: standing::Standing) -> PostRank {
+        let standing::Standing { score, created_at, hot, place, above, below } = standing;
+        let neighbour = |post: standing::Neighbour| Neighbour { id: post.id.0, title: post.title };
+        PostRank {
+            id: id.0,
+            score: score.0,
+            created_at,
+            age_seconds: (OffsetDateTime::now_utc() - created_at).whole_seconds().max(0),
+            rank: hot,
+            place,
+            above: above.map(neighbour),
+            below: below.map(neighbour),
+        }
+    }
+}
+
+/// Why a post is where it is
+///
+/// The numbers behind its rank, its place in `sort=hot`, and the posts around it there.
+#[utoipa::path(
+    get, path = "/api/v1/posts/{id}/rank", operation_id = "rank", tag = "posts",
+    params(("id" = i64, Path, minimum = 1, example = 42)), responses((status = 200, body = PostRank)),
+    security((), ("token" = [])),
+)]
+pub async fn rank(State(pool): State<PgPool>, Path(id): Path<PostId>) -> Result<Json<PostRank>> {
+    let standing = standing::db::find(&pool, id).await?.ok_or(Error::NotFound)?;
+    Ok(Json(PostRank::of(id, standing)))
 }
 
 /// Replaces what I wrote

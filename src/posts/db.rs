@@ -9,7 +9,7 @@ use super::{
     ranking::{After, Hot, Period, Written},
 };
 use crate::{
-    database::pool::refers_to_nothing,
+    database::{pool::refers_to_nothing, snapshot::Snapshot},
     users::{UserId, Username},
 };
 
@@ -18,53 +18,88 @@ pub const PER_PAGE: i64 = 30;
 /// How much of a text lists show.
 pub const EXCERPT: usize = 220;
 
-/// One query for posts as lists show them to a viewer; each caller gives its filter, order and limit.
+/// One query for posts as lists show them to a viewer; each caller gives the filter, order and limit.
 /// The names are `r` for the rank, `p` for the post, `u` for the author; `$1` is the viewer. (An `exists`
 /// would be planned as a look at all the viewer ever voted for.)
 macro_rules! listed {
-    ($viewer:expr, $rest:literal $(, $argument:expr)* $(,)?) => {
+    ($viewer:expr, $($rest:literal)+ $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             Listed,
             r#"
             select r.post_id as "id: PostId", u.username as "author: Username",
                 p.title, p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot,
                 r.created_at, p.edited_at,
-                coalesce((select true from votes v where v.post_id = r.post_id and v.user_id = $1), false) as "voted!"
+                coalesce((select true from votes v where v.post_id = r.post_id and v.user_id = $1), false) as "voted!",
+                pg_current_snapshot()::text as "read_in!: Snapshot"
             from post_ranks r
             join posts p on p.id = r.post_id
             join users u on u.id = p.author_id
-            "# + $rest,
+            "# $(+ $rest)+,
             $viewer as Option<UserId>
             $(, $argument)*
         )
     };
 }
 
+/// The hottest posts first; a caller may ask for more of them, in `$7` and on. What fell past the
+/// reader was read further up.
+macro_rules! hottest {
+    ($viewer:expr, $after:expr, $slice:expr, $and:literal $(, $argument:expr)*) => {{
+        let (rank, id) =
+            $after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
+        listed!(
+            $viewer,
+            "where (r.hot, r.post_id) < ($2, $3)
+                and (not coalesce(fell_since(r.fell_in, $6::text::pg_snapshot), false)
+                    or (hot_rank(r.fell_from, r.created_at), r.post_id) < ($2, $3))"
+            $and
+            " order by r.hot desc, r.post_id desc limit $4 offset $5",
+            rank,
+            id,
+            $slice.limit,
+            $slice.skip,
+            After::begun($after)
+            $(, $argument)*
+        )
+    }};
+}
+
+/// As [`hottest`], those with the most votes first.
+macro_rules! most_liked {
+    ($viewer:expr, $after:expr, $slice:expr, $and:literal $(, $argument:expr)*) => {{
+        let (score, id) = $after.map_or((i64::MAX, i64::MAX), |after| (after.rank.0, after.id.0));
+        listed!(
+            $viewer,
+            "where (r.score, r.post_id) < ($2, $3)
+                and (not coalesce(fell_since(r.fell_in, $6::text::pg_snapshot), false)
+                    or (r.fell_from, r.post_id) < ($2, $3))"
+            $and
+            " order by r.score desc, r.post_id desc limit $4 offset $5",
+            score,
+            id,
+            $slice.limit,
+            $slice.skip,
+            After::begun($after)
+            $(, $argument)*
+        )
+    }};
+}
+
 /// The hottest posts first, from `after` on.
 pub async fn hot(
     db: &PgPool,
     viewer: Option<UserId>,
-    after: Option<After<Hot>>,
+    after: Option<&After<Hot>>,
     slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
-    let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
-    listed!(
-        viewer,
-        "where (r.hot, r.post_id) < ($2, $3) order by r.hot desc, r.post_id desc limit $4 offset $5",
-        rank,
-        id,
-        slice.limit,
-                slice.skip,
-    )
-    .fetch_all(db)
-    .await
+    hottest!(viewer, after, slice, "").fetch_all(db).await
 }
 
 /// The newest posts first, from `after` on.
 pub async fn newest(
     db: &PgPool,
     viewer: Option<UserId>,
-    after: Option<After<Written>>,
+    after: Option<&After<Written>>,
     slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
     let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
@@ -86,36 +121,20 @@ pub async fn top(
     db: &PgPool,
     viewer: Option<UserId>,
     period: Period,
-    after: Option<After<Score>>,
+    after: Option<&After<Score>>,
     slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
-    let (score, id) = after.map_or((i64::MAX, i64::MAX), |after| (after.rank.0, after.id.0));
     match period.days() {
-        None => {
-            listed!(
-                viewer,
-                "where (r.score, r.post_id) < ($2, $3) order by r.score desc, r.post_id desc limit $4 offset $5",
-                score,
-                id,
-                slice.limit,
-                slice.skip,
-            )
-            .fetch_all(db)
-            .await
-        }
+        None => most_liked!(viewer, after, slice, "").fetch_all(db).await,
         Some(days) => {
-            listed!(
+            let of_days = most_liked!(
                 viewer,
-                "where (r.score, r.post_id) < ($2, $3) and r.created_at > now() - make_interval(days => $4)
-                order by r.score desc, r.post_id desc limit $5 offset $6",
-                score,
-                id,
-                days,
-                slice.limit,
-                slice.skip,
-            )
-            .fetch_all(db)
-            .await
+                after,
+                slice,
+                " and r.created_at > now() - make_interval(days => $7)",
+                days
+            );
+            of_days.fetch_all(db).await
         }
     }
 }
@@ -125,7 +144,7 @@ pub async fn by_author(
     db: &PgPool,
     viewer: Option<UserId>,
     author: UserId,
-    after: Option<After<Written>>,
+    after: Option<&After<Written>>,
     slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
     let (at, id) = after.map_or((None, i64::MAX), |after| (Some(after.rank.0), after.id.0));
@@ -137,7 +156,7 @@ pub async fn by_author(
         at,
         id,
         slice.limit,
-                slice.skip,
+        slice.skip,
     )
     .fetch_all(db)
     .await
@@ -148,22 +167,10 @@ pub async fn hot_by_author(
     db: &PgPool,
     viewer: Option<UserId>,
     author: UserId,
-    after: Option<After<Hot>>,
+    after: Option<&After<Hot>>,
     slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
-    let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
-    listed!(
-        viewer,
-        "where p.author_id = $2 and (r.hot, r.post_id) < ($3, $4)
-        order by r.hot desc, r.post_id desc limit $5 offset $6",
-        author as UserId,
-        rank,
-        id,
-        slice.limit,
-        slice.skip,
-    )
-    .fetch_all(db)
-    .await
+    hottest!(viewer, after, slice, " and p.author_id = $7", author as UserId).fetch_all(db).await
 }
 
 /// One person's posts with the most votes first, from `after` on.
@@ -171,22 +178,10 @@ pub async fn top_by_author(
     db: &PgPool,
     viewer: Option<UserId>,
     author: UserId,
-    after: Option<After<Score>>,
+    after: Option<&After<Score>>,
     slice: Slice,
 ) -> sqlx::Result<Vec<Listed>> {
-    let (score, id) = after.map_or((i64::MAX, i64::MAX), |after| (after.rank.0, after.id.0));
-    listed!(
-        viewer,
-        "where p.author_id = $2 and (r.score, r.post_id) < ($3, $4)
-        order by r.score desc, r.post_id desc limit $5 offset $6",
-        author as UserId,
-        score,
-        id,
-        slice.limit,
-        slice.skip,
-    )
-    .fetch_all(db)
-    .await
+    most_liked!(viewer, after, slice, " and p.author_id = $7", author as UserId).fetch_all(db).await
 }
 
 /// A post as its page shows it, and whether `viewer` voted for it; `None` if there is no such post.

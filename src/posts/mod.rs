@@ -5,6 +5,7 @@ pub mod db;
 pub mod markdown;
 pub mod pages;
 pub mod ranking;
+pub mod standing;
 pub mod writing;
 
 use serde::{Deserialize, Deserializer, de};
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 use self::markdown::Html;
 use crate::{
+    database::snapshot::Snapshot,
     text::{self, BadText},
     users::{UserId, Username, Viewer},
 };
@@ -80,6 +82,8 @@ pub struct Listed {
     pub edited_at: Option<OffsetDateTime>,
     /// Whether the viewer who asked voted for it.
     pub voted: bool,
+    /// What had happened to it when it was read.
+    pub read_in: Snapshot,
 }
 
 /// A post as its own page shows it.

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use super::{
     Listed, Post, PostId, Score, Slice, db,
     ranking::{After, Hot, Order, Period, Rank, Written},
+    standing::{self, Standing},
 };
 use crate::{
     search::Marks,
@@ -39,18 +40,19 @@ pub struct Row {
 }
 
 impl List {
-    /// Keeps a page of `posts`, of which there is one more where the list goes on; `address` makes
-    /// the next page's address from the cursor after the last one kept.
+    /// Keeps a page of `posts` from `after` on, of which there is one more where the list goes on;
+    /// `address` makes the next page's address from the cursor after the last one kept.
     pub fn new<R: Rank>(
         mut posts: Vec<Listed>,
         list: &str,
+        after: Option<&After<R>>,
         address: impl Fn(String) -> String,
     ) -> List {
         let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
         let is_full = posts.len() > page;
         posts.truncate(page);
-        let older =
-            posts.last().filter(|_| is_full).map(|last| address(After::<R>::encode(list, last)));
+        let end = posts.last().filter(|_| is_full);
+        let older = end.map(|end| address(After::post(end).encode(list, after)));
         let rows = posts.into_iter().map(|post| Row { post, marks: None }).collect();
         List { rows, older }
     }
@@ -85,9 +87,9 @@ pub async fn hot(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Hot>::decode("hot", query.after.as_deref())?;
-    let posts = db::hot(&db, shell.viewer_id(), after, Slice::PAGE).await?;
+    let posts = db::hot(&db, shell.viewer_id(), after.as_ref(), Slice::PAGE).await?;
     let address = |cursor| format!("/?after={cursor}");
-    let list = List::new::<Hot>(posts, "hot", address);
+    let list = List::new(posts, "hot", after.as_ref(), address);
     Ok(feed(shell, Order::Hot, list, after.is_some(), &headers))
 }
 
@@ -98,9 +100,9 @@ pub async fn newest(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Written>::decode("new", query.after.as_deref())?;
-    let posts = db::newest(&db, shell.viewer_id(), after, Slice::PAGE).await?;
+    let posts = db::newest(&db, shell.viewer_id(), after.as_ref(), Slice::PAGE).await?;
     let address = |cursor| format!("/new?after={cursor}");
-    let list = List::new::<Written>(posts, "new", address);
+    let list = List::new(posts, "new", after.as_ref(), address);
     Ok(feed(shell, Order::New, list, after.is_some(), &headers))
 }
 
@@ -119,9 +121,9 @@ pub async fn top(
 ) -> Result<Response> {
     let name = format!("top {}", query.t.word());
     let after = After::<Score>::decode(&name, query.after.as_deref())?;
-    let posts = db::top(&db, shell.viewer_id(), query.t, after, Slice::PAGE).await?;
+    let posts = db::top(&db, shell.viewer_id(), query.t, after.as_ref(), Slice::PAGE).await?;
     let address = |cursor| format!("/top?t={}&after={cursor}", query.t.word());
-    let list = List::new::<Score>(posts, &name, address);
+    let list = List::new(posts, &name, after.as_ref(), address);
     Ok(feed(shell, Order::Top(query.t), list, after.is_some(), &headers))
 }
 
@@ -148,8 +150,8 @@ pub async fn by_author(
 ) -> Result<List> {
     let name = format!("by {}", author.0);
     let after = After::<Written>::decode(&name, after)?;
-    let posts = db::by_author(db, viewer, author, after, Slice::PAGE).await?;
-    Ok(List::new::<Written>(posts, &name, address))
+    let posts = db::by_author(db, viewer, author, after.as_ref(), Slice::PAGE).await?;
+    Ok(List::new(posts, &name, after.as_ref(), address))
 }
 
 /// Where a post stands on a page.
@@ -166,6 +168,7 @@ pub fn address(id: PostId) -> String {
 struct Show {
     shell: Shell,
     post: Post,
+    standing: Standing,
     description: String,
     is_own: bool,
 }
@@ -176,12 +179,13 @@ pub async fn show(
     Path(id): Path<PostId>,
 ) -> Result<Page<impl Template>> {
     let post = db::find(&db, id, shell.viewer_id()).await?.ok_or(Error::NotFound)?;
+    let standing = standing::db::find(&db, id).await?.ok_or(Error::NotFound)?;
     let is_own = shell.viewer.as_ref().is_some_and(|viewer| post.is_by(viewer));
     let description = match super::markdown::excerpt(&post.body, 160) {
         text if text.is_empty() => post.title.clone(),
         text => text,
     };
-    Ok(Page(Show { shell, post, description, is_own }))
+    Ok(Page(Show { shell, post, standing, description, is_own }))
 }
 
 /// The post, if it is the viewer's to change.

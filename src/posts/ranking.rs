@@ -4,7 +4,10 @@
 //! the import and any repair.
 
 use super::{Listed, PostId, Score};
-use crate::web::{Result, cursor};
+use crate::{
+    database::snapshot::Snapshot,
+    web::{Result, cursor},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -88,14 +91,20 @@ impl Period {
 }
 
 /// The place after one post of a list.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct After<Rank> {
     pub rank: Rank,
     pub id: PostId,
+    /// The state of the database in which the list was begun. A post that has since fallen from here
+    /// or further up was seen there, and is not shown again.
+    pub begun: Option<Snapshot>,
 }
 
 /// What a list can be ordered by: a number that survives the way through a cursor unchanged.
 pub trait Rank: Sized {
+    /// Whether votes change it.
+    const MOVES: bool;
+
     fn of(post: &Listed) -> Self;
     fn to_bits(self) -> i64;
     /// `None` for bits that no post's rank can have.
@@ -106,6 +115,8 @@ pub trait Rank: Sized {
 pub struct Hot(pub f64);
 
 impl Rank for Hot {
+    const MOVES: bool = true;
+
     fn of(post: &Listed) -> Hot {
         Hot(post.hot)
     }
@@ -120,6 +131,8 @@ impl Rank for Hot {
 }
 
 impl Rank for Score {
+    const MOVES: bool = true;
+
     fn of(post: &Listed) -> Score {
         post.score
     }
@@ -138,6 +151,8 @@ impl Rank for Score {
 pub struct Written(pub time::OffsetDateTime);
 
 impl Rank for Written {
+    const MOVES: bool = false;
+
     fn of(post: &Listed) -> Written {
         Written(post.created_at)
     }
@@ -155,16 +170,35 @@ impl Rank for Written {
 
 /// The way from one page of a list to the next.
 impl<R: Rank> After<R> {
-    /// Reads the cursor of the list called `list`; a damaged one is a 400.
+    /// Reads the cursor of the list called `list`; a damaged one is a 400. One from before lists knew
+    /// when they were begun goes on as if they began here.
     pub fn decode(list: &str, cursor: Option<&str>) -> Result<Option<After<R>>> {
         let Some(cursor) = cursor else { return Ok(None) };
-        let (bits, id) = cursor::decode(list, cursor)?;
-        let rank = R::from_bits(bits).ok_or_else(cursor::damaged)?;
-        Ok(Some(After { rank, id: PostId(id) }))
+        let cursor = cursor::decode(list, cursor)?;
+        let rank = R::from_bits(cursor.rank).ok_or_else(cursor::damaged)?;
+        let begun = match cursor.rest.as_str() {
+            "" => None,
+            text => Some(Snapshot::parse(text).ok_or_else(cursor::damaged)?),
+        };
+        Ok(Some(After { rank, id: PostId(cursor.id), begun }))
     }
 
-    /// The cursor after `post`.
-    pub fn encode(list: &str, post: &Listed) -> String {
-        cursor::encode(list, R::of(post).to_bits(), post.id.0)
+    /// The state in which the list was begun, as a statement takes it.
+    pub fn begun(after: Option<&After<R>>) -> Option<&str> {
+        after.and_then(|after| after.begun.as_ref()).map(Snapshot::as_str)
+    }
+
+    /// The place after `post`, in a list that begins with it.
+    pub fn post(post: &Listed) -> After<R> {
+        let begun = R::MOVES.then(|| post.read_in.clone());
+        After { rank: R::of(post), id: post.id, begun }
+    }
+
+    /// The cursor to here for somebody who came from `before`; without it, from the first page.
+    pub fn encode(self, list: &str, before: Option<&After<R>>) -> String {
+        let begun = before.and_then(|before| before.begun.clone()).or(self.begun);
+        let begun = begun.map(Snapshot::portable);
+        let rest = begun.as_ref().map_or("", Snapshot::as_str);
+        cursor::encode(list, self.rank.to_bits(), self.id.0, rest)
     }
 }

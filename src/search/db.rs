@@ -4,6 +4,7 @@ use sqlx::PgPool;
 
 use super::{BOUND, Found, Hit, Marks, Sort, Words, pieces, snippet};
 use crate::{
+    database::snapshot::Snapshot,
     posts::{
         Link, Listed, PostId, Score, Slice,
         db::PER_PAGE,
@@ -33,7 +34,7 @@ pub async fn find(
     viewer: Option<UserId>,
     words: &Words,
     sort: Sort,
-    after: Option<After<Hot>>,
+    after: Option<&After<Hot>>,
 ) -> sqlx::Result<Found> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     let rows = sqlx::query!(
@@ -53,6 +54,8 @@ pub async fn find(
                 when 'top' then r.score::float8
                 else ts_rank(h.document, asked.query)::float8 end as rank
             from hits h join post_ranks r on r.post_id = h.post_id, asked
+            where ($2 <> 'top' or not coalesce(fell_since(r.fell_in, $9::text::pg_snapshot), false)
+                or (r.fell_from::float8, h.post_id) < ($3, $4))
         ), page as materialized (
             (select post_id, rank, false as is_similar from ranked
             where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $6)
@@ -69,7 +72,7 @@ pub async fn find(
             (select count(*) from hits) as "total!",
             ts_headline('english', p.title, asked.query,
                 E'StartSel=\x02, StopSel=\x03, HighlightAll=true') as "marked_title!",
-            left(p.body, $8) as "start!"
+            left(p.body, $8) as "start!", pg_current_snapshot()::text as "read_in!: Snapshot"
         from page
         join post_ranks r on r.post_id = page.post_id
         join posts p on p.id = page.post_id
@@ -84,6 +87,7 @@ pub async fn find(
         PER_PAGE + 1,
         viewer as Option<UserId>,
         LOOKED_AT,
+        After::begun(after),
     )
     .fetch_all(db)
     .await?;
@@ -112,6 +116,7 @@ pub async fn find(
             created_at: row.created_at,
             edited_at: row.edited_at,
             voted: row.voted,
+            read_in: row.read_in,
         },
     });
     Ok(Found { hits: hits.collect(), total, is_similar })
@@ -124,9 +129,9 @@ pub async fn matches(
     words: &Words,
     sort: Sort,
     author: Option<UserId>,
-    after: Option<After<Hot>>,
+    after: Option<&After<Hot>>,
     slice: Slice,
-) -> sqlx::Result<Vec<(PostId, Hot)>> {
+) -> sqlx::Result<Vec<After<Hot>>> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     let rows = sqlx::query!(
         r#"
@@ -147,8 +152,11 @@ pub async fn matches(
                 when 'top' then r.score::float8
                 else ts_rank(h.document, asked.query)::float8 end as rank
             from hits h join post_ranks r on r.post_id = h.post_id, asked
+            where ($2 <> 'top' or not coalesce(fell_since(r.fell_in, $9::text::pg_snapshot), false)
+                or (r.fell_from::float8, h.post_id) < ($3, $4))
         )
-        select post_id as "id: PostId", rank as "rank!" from ranked
+        select post_id as "id: PostId", rank as "rank!", pg_current_snapshot()::text as "read_in!: Snapshot"
+        from ranked
         where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $7 offset $8
         "#,
         words.as_str(),
@@ -159,10 +167,16 @@ pub async fn matches(
         BOUND,
         slice.limit,
         slice.skip,
+        After::begun(after),
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.id, Hot(row.rank))).collect())
+    let places = rows.into_iter().map(|row| After {
+        rank: Hot(row.rank),
+        id: row.id,
+        begun: Some(row.read_in),
+    });
+    Ok(places.collect())
 }
 
 /// What a reader sees of a text that begins so.

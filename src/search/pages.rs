@@ -132,7 +132,7 @@ pub async fn index(
     let name = format!("search {} {}", sort.word(), words.as_str());
     let after = After::<Hot>::decode(&name, query.after.as_deref())?;
     let Found { hits, total, is_similar } =
-        db::find(&db, shell.viewer_id(), &words, sort, after).await?;
+        db::find(&db, shell.viewer_id(), &words, sort, after.as_ref()).await?;
     let (mut posts, mut marks) = (Vec::new(), Vec::new());
     for hit in hits {
         // The cursor goes by what the results are ordered by.
@@ -143,7 +143,7 @@ pub async fn index(
         let first = sort.href(words.as_str());
         format!("{first}&after={cursor}")
     };
-    let mut list = List::new::<Hot>(posts, &name, address);
+    let mut list = List::new(posts, &name, after.as_ref(), address);
     for (row, marks) in list.rows.iter_mut().zip(marks) {
         row.marks = Some(marks);
     }

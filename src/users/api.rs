@@ -282,12 +282,12 @@ pub struct Paged {
 pub async fn index(Reader(pool): Reader, Query(query): Query<Paged>) -> Result<Json<UserPage>> {
     let limit = crate::web::extract::number("limit", query.limit.as_deref(), 30, 1, 100)?;
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
-    let mut people = db::list(&pool, after.map(|(_, id)| UserId(id)), limit + 1).await?;
+    let mut people = db::list(&pool, after.map(|after| UserId(after.id)), limit + 1).await?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let is_full = people.len() > limit;
     people.truncate(limit);
     let last = people.last().filter(|_| is_full);
-    let next = last.map(|last| cursor::encode("people", 0, last.id.0));
+    let next = last.map(|last| cursor::encode("people", 0, last.id.0, ""));
     Ok(Json(UserPage { users: people.into_iter().map(User::from).collect(), next }))
 }
 

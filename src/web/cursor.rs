@@ -7,18 +7,28 @@ use super::{Error, Result};
 
 const VERSION: u8 = 1;
 
-/// The place after one row of the list called `list`: the number the list is ordered by, and the
-/// row's id. A cursor of one list is no cursor of another.
-pub fn encode(list: &str, rank: i64, id: i64) -> String {
+/// The place after one row of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The number the list is ordered by.
+    pub rank: i64,
+    pub id: i64,
+    /// What else the list needs to go on; empty for most.
+    pub rest: String,
+}
+
+/// A cursor of the list called `list` is no cursor of another.
+pub fn encode(list: &str, rank: i64, id: i64, rest: &str) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend(rank.to_be_bytes());
     bytes.extend(id.to_be_bytes());
+    bytes.extend(rest.as_bytes());
     bytes.extend(check(list, &bytes));
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// The way back; a damaged, foreign or invented cursor is a 400.
-pub fn decode(list: &str, text: &str) -> Result<(i64, i64)> {
+pub fn decode(list: &str, text: &str) -> Result<Cursor> {
     parse(list, text).ok_or_else(damaged)
 }
 
@@ -26,15 +36,17 @@ pub fn damaged() -> Error {
     Error::BadRequest("This link to older entries is damaged. Start from the top.".into())
 }
 
-fn parse(list: &str, text: &str) -> Option<(i64, i64)> {
-    let bytes: [u8; 21] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-    let (payload, sum) = bytes.split_at(17);
-    if payload[0] != VERSION || sum != check(list, payload) {
+fn parse(list: &str, text: &str) -> Option<Cursor> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (payload, sum) = bytes.split_last_chunk::<4>()?;
+    let (version, place) = payload.split_first()?;
+    if *version != VERSION || *sum != check(list, payload) {
         return None;
     }
-    let rank = i64::from_be_bytes(payload[1..9].try_into().ok()?);
-    let id = i64::from_be_bytes(payload[9..].try_into().ok()?);
-    Some((rank, id))
+    let (rank, place) = place.split_first_chunk()?;
+    let (id, rest) = place.split_first_chunk()?;
+    let rest = String::from_utf8(rest.to_vec()).ok()?;
+    Some(Cursor { rank: i64::from_be_bytes(*rank), id: i64::from_be_bytes(*id), rest })
 }
 
 /// Tells damage and mix-ups, not forgery: a cursor gives no right to anything.
@@ -51,14 +63,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back_as_it_went_and_only_to_its_own_list(rank: i64, id: i64, at in 0..28usize) {
-            let cursor = encode("hot", rank, id);
-            prop_assert_eq!(parse("hot", &cursor), Some((rank, id)));
-            prop_assert_eq!(parse("new", &cursor), None);
-            let mut damaged = cursor.clone().into_bytes();
+        fn a_cursor_comes_back_as_it_went_and_only_to_its_own_list(
+            rank: i64,
+            id: i64,
+            rest in "|[0-9:,]{1,300}",
+            at: proptest::sample::Index,
+        ) {
+            let text = encode("hot", rank, id, &rest);
+            prop_assert_eq!(parse("new", &text), None);
+            let at = at.index(text.len());
+            let mut damaged = text.clone().into_bytes();
             damaged[at] = if damaged[at] == b'A' { b'B' } else { b'A' };
             prop_assert_eq!(parse("hot", &String::from_utf8(damaged).unwrap()), None);
-            prop_assert_eq!(parse("hot", &cursor[..at]), None);
+            prop_assert_eq!(parse("hot", &text[..at]), None);
+            prop_assert_eq!(parse("hot", &text), Some(Cursor { rank, id, rest }));
         }
 
         #[test]

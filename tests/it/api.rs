@@ -986,12 +986,13 @@ async fn writing_voting_and_searching_share_their_budgets_with_the_pages() {
 // --- Both faces, and the description ---
 
 /// What a page does, and how a program does the same.
-const COUNTERPARTS: [(&str, &str, &str, &str); 34] = [
+const COUNTERPARTS: [(&str, &str, &str, &str); 35] = [
     ("GET", "/", "GET", "/posts"),
     ("GET", "/new", "GET", "/posts"),
     ("GET", "/top", "GET", "/posts"),
     ("GET", "/search", "GET", "/posts"),
     ("GET", "/posts/{id}", "GET", "/posts/{id}"),
+    ("GET", "/posts/{id}", "GET", "/posts/{id}/rank"),
     ("GET", "/users", "GET", "/users"),
     ("GET", "/users/{username}", "GET", "/users/{username}"),
     ("POST", "/posts", "POST", "/posts"),

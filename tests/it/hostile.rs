@@ -97,7 +97,7 @@ impl Field {
             Field::Id => post.to_string(),
             Field::Name | Field::Login => "ada".into(),
             Field::Asset => "nothing.css".into(),
-            Field::After(list) => cursor::encode(list, 1_700_000_000_000_000, 7),
+            Field::After(list) => cursor::encode(list, 1_700_000_000_000_000, 7, ""),
             Field::Period => "week".into(),
             Field::Sort => "new".into(),
             Field::Words => "title".into(),
@@ -1134,19 +1134,19 @@ async fn only_its_own_list_takes_a_cursor_and_only_whole() {
     ];
     for (address, list) in lists {
         for (_, of) in lists {
-            let address = format!("{address}after={}", cursor::encode(of, 1 << 50, 9));
+            let address = format!("{address}after={}", cursor::encode(of, 1 << 50, 9, ""));
             let reply = at.send(&stranger, stranger.request(Method::GET, &address), "").await;
             assert_eq!(reply.status, if of == list { 200 } else { 400 }, "{of} for {address}");
         }
         // Whoever reads the source can make a cursor that is whole; it must only do no harm.
         for rank in [i64::MIN, -1, 0, 1, i64::MAX, f64::NAN.to_bits().cast_signed()] {
             for id in [i64::MIN, -1, 0, i64::MAX] {
-                let address = format!("{address}after={}", cursor::encode(list, rank, id));
+                let address = format!("{address}after={}", cursor::encode(list, rank, id, ""));
                 let reply = at.send(&stranger, stranger.request(Method::GET, &address), "").await;
                 assert!([200, 400].contains(&reply.status.as_u16()), "{rank} {id} for {address}");
             }
         }
-        let whole = cursor::encode(list, 1 << 50, 9);
+        let whole = cursor::encode(list, 1 << 50, 9, "");
         let mut damaged: Vec<String> = (1..whole.len()).map(|end| whole[..end].into()).collect();
         damaged.extend([format!("{whole}="), format!("{whole}A"), format!("%20{whole}")]);
         damaged.extend([whole.to_lowercase(), whole.to_uppercase()]);

@@ -133,6 +133,7 @@ fn doors() -> Vec<Door> {
         door(get.clone(), "/users/{username}"),
         door(get.clone(), "/posts").asks(posts),
         door(get.clone(), "/posts/{id}"),
+        door(get.clone(), "/posts/{id}/rank"),
         door(get.clone(), "/openapi.json"),
         door(get.clone(), "/docs"),
         door(get.clone(), "/users/me").by(Who::Member),

@@ -28,6 +28,7 @@ mod local_postgres;
 mod mail;
 mod markup;
 mod migrations;
+mod paging;
 mod people;
 mod posts;
 mod proxy;

@@ -501,3 +501,92 @@ async fn an_account_that_goes_while_its_request_runs_takes_nothing_typed_with_it
     }
     assert_eq!(site.wrong_scores().await, []);
 }
+
+// --- Why a post is where it is ---
+
+/// `count` posts an hour apart, the first one the newest, and the ids of them in the hot list's order.
+async fn ranked(site: &TestSite, count: i64) -> Vec<i64> {
+    for statement in [
+        "insert into users (username) values ('ada')".to_owned(),
+        format!(
+            "insert into posts (author_id, title, body, body_html, excerpt, created_at)
+            select 1, 'Post <' || n || '>', '', '', '', now() - make_interval(hours => n::int)
+            from generate_series(1, {count}) n"
+        ),
+        "insert into post_ranks (post_id, score, hot, created_at)
+            select id, 0, hot_rank(0, created_at), created_at from posts"
+            .to_owned(),
+    ] {
+        sqlx::query(&statement).execute(&site.db).await.unwrap();
+    }
+    (1..=count).collect()
+}
+
+#[tokio::test]
+async fn a_post_says_why_it_is_where_it_is_and_so_does_the_api() {
+    let site = TestSite::new().await;
+    let order = ranked(&site, 30).await;
+    let bob = site.program("bob").await;
+    let (visitor, caller) = (site.visitor(), site.caller());
+    assert_eq!(visitor.get("/").await.posts(), order);
+
+    // One vote is no more than none, for how could it be ten times as many; the second lifts it by
+    // three and three quarter hours.
+    for (n, by) in [bob, site.program("eve").await].iter().enumerate() {
+        assert_eq!(by.put("/posts/20/vote", &serde_json::Value::Null).await.status, 200);
+        let place = [20, 17][n];
+        let votes = ["0.000", "0.301"][n];
+        let hot = visitor.get("/").await.posts();
+        assert_eq!(hot[place - 1], 20);
+        let page = visitor.get("/posts/20").await;
+        page.has("<details class=\"why\">")
+            .has(&format!("<dt>Votes</dt><dd>{}</dd>", n + 1))
+            .has(&format!(", of which {votes} for its votes and "))
+            .has(&format!("Number {place} of the <a href=\"/\">hot posts</a>"));
+        let told = caller.get("/posts/20/rank").await.json();
+        assert_eq!(told["id"], 20);
+        assert_eq!((&told["score"], &told["place"]), (&(n + 1).into(), &place.into()));
+        assert!((told["age_seconds"].as_i64().unwrap() - 72_000).abs() < 600, "{told}");
+        let hot_rank: f64 = sqlx::query_scalar("select hot from post_ranks where post_id = 20")
+            .fetch_one(&site.db)
+            .await
+            .unwrap();
+        assert_eq!(told["rank"].as_f64(), Some(hot_rank));
+        page.has(&format!("<dd>{hot_rank:.3}, of which"));
+        for (which, label, at) in
+            [("above", "Just above", place - 2), ("below", "Just below", place)]
+        {
+            let (id, title) = (hot[at], format!("Post <{}>", hot[at]));
+            assert_eq!(told[which], serde_json::json!({"id": id, "title": title}));
+            let title = title.replace('<', "&#60;").replace('>', "&#62;");
+            page.has(&format!(
+                "<dt>{label}</dt><dd><a dir=\"auto\" href=\"/posts/{id}\">{title}</a></dd>"
+            ));
+        }
+    }
+
+    for (id, place, missing, words) in
+        [(1, 1, "above", "Nothing: it is the first"), (30, 30, "below", "Nothing: it is the last")]
+    {
+        visitor.get(&format!("/posts/{id}")).await.has(words);
+        let told = caller.get(&format!("/posts/{id}/rank")).await.json();
+        assert_eq!((&told["place"], &told[missing]), (&place.into(), &serde_json::Value::Null));
+    }
+    assert_eq!(caller.get("/posts/31/rank").await.status, 404);
+}
+
+#[tokio::test]
+async fn places_are_counted_as_far_as_a_thousand() {
+    let site = TestSite::new().await;
+    ranked(&site, 1002).await;
+    for (id, place, words) in [
+        (1000, Some(1000), "Number 1000 of the"),
+        (1001, None, "Beyond the first 1,000"),
+        (1002, None, "Beyond the first 1,000"),
+    ] {
+        site.visitor().get(&format!("/posts/{id}")).await.has(words);
+        let told = site.caller().get(&format!("/posts/{id}/rank")).await.json();
+        assert_eq!(told["place"].as_i64(), place, "{told}");
+        assert_eq!(told["above"]["id"], id - 1);
+    }
+}

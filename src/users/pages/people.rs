@@ -46,13 +46,13 @@ pub async fn index(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
-    let mut people = db::list(&db, after.map(|(_, id)| UserId(id)), db::PER_PAGE + 1).await?;
+    let mut people = db::list(&db, after.map(|after| UserId(after.id)), db::PER_PAGE + 1).await?;
     let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
     let is_full = people.len() > page;
     people.truncate(page);
     let older = people.last().filter(|_| is_full);
     let older =
-        older.map(|last| format!("/users?after={}", cursor::encode("people", 0, last.id.0)));
+        older.map(|last| format!("/users?after={}", cursor::encode("people", 0, last.id.0, "")));
     if wants_fragment(&headers) {
         return Ok(Page(Older { people, older }).into_response());
     }
