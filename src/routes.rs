@@ -29,10 +29,11 @@ use crate::{
     },
     votes,
     web::{
-        assets, cookies, csrf, error, flash, headers, health,
+        assets, cookies, csrf, error, etag, flash, headers, health,
         limits::{self, Limits},
         page, problem, request_log,
         throttle::Throttle,
+        well_known,
     },
 };
 
@@ -106,6 +107,21 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(limits::SMALL_BODY))
         .layer(from_fn(headers::caching));
 
+    // The same for everybody: nobody is asked who they are.
+    let documents = Router::new()
+        .route("/feed.atom", get(posts::feeds::hot))
+        .route("/new/feed.atom", get(posts::feeds::newest))
+        .route("/users/{username}/feed.atom", get(users::pages::people::feed))
+        .route("/search/feed.atom", get(search::pages::feed))
+        .route("/sitemap.xml", get(posts::sitemap::show))
+        .route("/robots.txt", get(well_known::robots))
+        .route("/manifest.webmanifest", get(well_known::manifest))
+        .route("/opensearch.xml", get(well_known::open_search))
+        .route("/.well-known/security.txt", get(well_known::security))
+        .route("/.well-known/change-password", get(well_known::change_password))
+        .layer(from_fn(etag::unless_held))
+        .layer(from_fn(headers::caching));
+
     let files = Router::new()
         .route("/static/{name}", get(assets::serve))
         .route("/favicon.svg", get(assets::icon))
@@ -118,6 +134,7 @@ pub fn router(app: App) -> Router {
         None => Router::new(),
     };
     pages
+        .merge(documents)
         .merge(files)
         // Whatever else is under it is no page either: no session, no form, no way back.
         .nest("/api", programs.fallback(error::no_such_page))

@@ -2,26 +2,33 @@
 //! them, so they can be kept for ever and cost nothing to send.
 
 use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Redirect, Response},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
 };
 
-use super::{Error, extract::Path};
+use super::{
+    Error,
+    etag::{is_held, items},
+    extract::Path,
+};
 
 pub struct Asset {
     pub path: &'static str,
     content_type: &'static str,
     etag: &'static str,
     plain: &'static [u8],
-    brotli: &'static [u8],
-    gzip: &'static [u8],
+    /// In brotli and in gzip, where that makes it smaller.
+    packed: Option<[&'static [u8]; 2]>,
 }
+
+/// All that pages and the manifest name.
+static ASSETS: [&Asset; 7] = [&CSS, &JS, &ICON, &TOUCH_ICON, &ICON_192, &ICON_512, &MASKABLE_ICON];
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 pub async fn serve(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
     let is_named = |asset: &&&Asset| asset.path.strip_prefix("/static/") == Some(name.as_str());
-    let asset = [&CSS, &JS, &ICON].iter().find(is_named).copied().ok_or(Error::NotFound)?;
+    let asset = ASSETS.iter().find(is_named).copied().ok_or(Error::NotFound)?;
     Ok(asset.answer(&headers, "public, max-age=31536000, immutable"))
 }
 
@@ -29,23 +36,23 @@ pub async fn icon(headers: HeaderMap) -> Response {
     ICON.answer(&headers, "public, max-age=86400")
 }
 
-/// Browsers ask here unasked; all that do can show SVG or do without.
-pub async fn old_icon() -> Redirect {
-    Redirect::permanent("/favicon.svg")
+/// Here ask those that show no SVG, whatever a page says.
+pub async fn old_icon(headers: HeaderMap) -> Response {
+    OLD_ICON.answer(&headers, "public, max-age=86400")
 }
 
 impl Asset {
+    pub fn content_type(&self) -> &'static str {
+        self.content_type
+    }
+
     fn answer(&self, headers: &HeaderMap, caching: &'static str) -> Response {
-        let (encoding, body) = if accepts(headers, "br") {
-            (Some("br"), self.brotli)
-        } else if accepts(headers, "gzip") {
-            (Some("gzip"), self.gzip)
-        } else {
-            (None, self.plain)
+        let (encoding, body) = match self.packed {
+            Some([brotli, _]) if accepts(headers, "br") => (Some("br"), brotli),
+            Some([_, gzip]) if accepts(headers, "gzip") => (Some("gzip"), gzip),
+            _ => (None, self.plain),
         };
-        // A cache on the way may have made it weak.
-        let is_this = |known: &str| known == "*" || known.trim_start_matches("W/") == self.etag;
-        let mut response = if items(headers, &header::IF_NONE_MATCH).any(is_this) {
+        let mut response = if is_held(headers, self.etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             body.into_response()
@@ -67,10 +74,4 @@ fn accepts(headers: &HeaderMap, coding: &str) -> bool {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
         name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
     })
-}
-
-/// What stands between the commas.
-fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
 }

@@ -42,6 +42,8 @@ enum Field {
     Period,
     Sort,
     Words,
+    /// Of the sitemap.
+    Part,
     NextOfPage,
     Title,
     Url,
@@ -73,6 +75,7 @@ impl Field {
             Field::Period => "t",
             Field::Sort => "sort",
             Field::Words => "q",
+            Field::Part => "part",
             Field::NextOfPage | Field::Next => "next",
             Field::Title => "title",
             Field::Url => "url",
@@ -101,6 +104,7 @@ impl Field {
             Field::Period => "week".into(),
             Field::Sort => "new".into(),
             Field::Words => "title".into(),
+            Field::Part => "0".into(),
             Field::NextOfPage | Field::Next => "/new".into(),
             Field::Title => "A fine title".into(),
             Field::Url => "https://example.test/a".into(),
@@ -193,7 +197,7 @@ impl Door {
 }
 
 fn reading() -> Vec<Door> {
-    use Field::{After, NextOfPage, Period, Sort, Words};
+    use Field::{After, NextOfPage, Part, Period, Sort, Words};
     vec![
         get("/", &[After("hot")]),
         get("/new", &[After("new")]),
@@ -215,6 +219,16 @@ fn reading() -> Vec<Door> {
         get("/settings/sessions", &[]).by(Who::Member),
         get("/settings/export", &[]).by(Who::Member),
         get("/settings/delete-account", &[]).by(Who::Member),
+        get("/feed.atom", &[]),
+        get("/new/feed.atom", &[]),
+        get("/users/{username}/feed.atom", &[]),
+        get("/search/feed.atom", &[Words]),
+        get("/sitemap.xml", &[Part]),
+        get("/robots.txt", &[]),
+        get("/manifest.webmanifest", &[]),
+        get("/opensearch.xml", &[]),
+        get("/.well-known/security.txt", &[]),
+        get("/.well-known/change-password", &[]),
         get("/static/{name}", &[]),
         get("/favicon.svg", &[]),
         get("/favicon.ico", &[]),
@@ -457,6 +471,8 @@ fn allowed(
             &[200, 400]
         }
         (Oddity::Text, Field::After(_) | Field::Period | Field::Sort) => &[400],
+        // 404: a part in which no post is.
+        (Oddity::Text, Field::Part) => &[200, 400, 404],
         // 400: a place in the results for other words.
         (Oddity::Text, Field::Words) => &[200, 400, 422],
         (Oddity::Text, Field::NextOfPage) if is_stranger => &[200],

@@ -14,6 +14,7 @@ mod cli;
 mod cors;
 mod described;
 mod feed;
+mod feeds;
 mod guessing;
 mod hostile;
 mod hostile_api;

@@ -144,7 +144,12 @@ impl Visitor {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        let body = String::from_utf8(bytes.into()).unwrap();
+        let kind = head.headers.get(header::CONTENT_TYPE);
+        let body = if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"image/")) {
+            String::from_utf8_lossy(&bytes).into_owned()
+        } else {
+            String::from_utf8(bytes.into()).unwrap()
+        };
         let reply = Reply { status: head.status, headers: head.headers, body };
         self.keep(&reply);
         reply
