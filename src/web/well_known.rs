@@ -75,7 +75,7 @@ struct OpenSearch {
     origin: String,
 }
 
-/// OpenSearch 1.1: browsers can search here from their own search field.
+/// `OpenSearch` 1.1: browsers can search here from their own search field.
 pub async fn open_search(State(site): State<Arc<Site>>) -> Xml<impl Template> {
     let description = OpenSearch {
         short_name: start(&site.name, 16),
@@ -102,16 +102,17 @@ pub async fn security(State(site): State<Arc<Site>>, State(mailer): State<Mailer
     let address = mailer.address().map_or(conventional.as_str(), AsRef::as_ref);
     // The same for a day, so that who has it need not be sent it again.
     let today = OffsetDateTime::now_utc().to_offset(UtcOffset::UTC).replace_time(Time::MIDNIGHT);
-    let mut text = format!(
-        "Contact: mailto:{}\nExpires: {}\nPreferred-Languages: en\n",
+    // The RFC takes https alone.
+    let canonical = if site.base_url.is_secure() {
+        format!("Canonical: {}/.well-known/security.txt\n", site.base_url.origin())
+    } else {
+        String::new()
+    };
+    format!(
+        "Contact: mailto:{}\nExpires: {}\nPreferred-Languages: en\n{canonical}",
         utf8_percent_encode(address, UNSAFE),
         filters::machine_text(today + GOOD_FOR),
-    );
-    // The RFC takes https alone.
-    if site.base_url.is_secure() {
-        text += &format!("Canonical: {}/.well-known/security.txt\n", site.base_url.origin());
-    }
-    text
+    )
 }
 
 fn of_type(kind: &'static str, text: String) -> Response {

@@ -685,7 +685,7 @@ async fn a_password_manager_is_led_to_where_passwords_are_changed() {
 
 /// The file itself, and of what type it is.
 async fn file(site: &TestSite, path: &str) -> (String, Vec<u8>) {
-    let is_packed = path.ends_with(".png") || path.ends_with(".ico");
+    let is_packed = [".png", ".ico"].iter().any(|kind| path.contains(kind));
     let accepts = if is_packed { "br, gzip" } else { "identity" };
     let request = Request::builder().uri(path).header("accept-encoding", accepts);
     let response = site.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
