@@ -489,7 +489,6 @@ async fn a_page_says_what_it_is_where_it_stands_and_which_feed_goes_with_it() {
         for feed in announced {
             read(&site, &feed).await;
         }
-        page.has("rel=\"manifest\" href=\"/manifest.webmanifest\"");
         page.has("<link rel=\"search\" type=\"application/opensearchdescription+xml\" title=\"Social Post\" href=\"/opensearch.xml\">");
     }
     // What is somewhere else tomorrow is not for a search engine.
@@ -729,6 +728,10 @@ async fn the_manifest_names_icons_that_are_there_in_the_sizes_it_says() {
             style.contains(&format!("--bg:light-dark({},", manifest[colour].as_str().unwrap()))
         );
     }
+
+    let link = "<link rel=\"manifest\" href=\"/manifest.webmanifest\">";
+    site.member("ada").await.get("/").await.has(link);
+    site.visitor().get("/").await.lacks(link);
 
     let mut shown = Vec::new();
     for icon in manifest["icons"].as_array().unwrap() {
