@@ -24,31 +24,53 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
     let out = Path::new(&out);
     let mut table = String::new();
-    add(out, &mut table, "CSS", "app", "css", "text/css; charset=utf-8", &style)?;
-    add(out, &mut table, "JS", "app", "js", "text/javascript; charset=utf-8", &script)?;
-    add(out, &mut table, "ICON", "favicon", "svg", "image/svg+xml; charset=utf-8", &icon)?;
+    let texts = [
+        ("CSS", "app.css", "text/css; charset=utf-8", style),
+        ("JS", "app.js", "text/javascript; charset=utf-8", script),
+        ("ICON", "favicon.svg", "image/svg+xml; charset=utf-8", icon),
+    ];
+    for (constant, name, content_type, text) in texts {
+        let packed = [("br", brotli(&text)?), ("gz", gzip(&text)?)];
+        add(out, &mut table, constant, name, content_type, text.as_bytes(), Some(packed))?;
+    }
+    // Drawn from the SVG once, for what does not show it; packed already.
+    for (constant, name, content_type) in [
+        ("OLD_ICON", "favicon.ico", "image/x-icon"),
+        ("TOUCH_ICON", "apple-touch-icon.png", "image/png"),
+        ("ICON_192", "icon-192.png", "image/png"),
+        ("ICON_512", "icon-512.png", "image/png"),
+        ("MASKABLE_ICON", "icon-maskable-512.png", "image/png"),
+    ] {
+        let image = fs::read(Path::new("static/img").join(name))?;
+        add(out, &mut table, constant, name, content_type, &image, None)?;
+    }
     fs::write(out.join("assets.rs"), table)?;
     Ok(())
 }
 
-/// Writes one file in its three forms, and the Rust that embeds them.
+/// Writes one file, as it is and packed, and the Rust that embeds it.
 fn add(
     out: &Path,
     table: &mut String,
     constant: &str,
-    stem: &str,
-    extension: &str,
+    name: &str,
     content_type: &str,
-    content: &str,
+    content: &[u8],
+    packed: Option<[(&str, Vec<u8>); 2]>,
 ) -> Result<(), Box<dyn Error>> {
     let mut hash = String::new();
     for byte in Sha256::digest(content).iter().take(6) {
         write!(hash, "{byte:02x}")?;
     }
-    let name = format!("{stem}.{extension}");
-    fs::write(out.join(&name), content)?;
-    fs::write(out.join(format!("{name}.br")), brotli(content)?)?;
-    fs::write(out.join(format!("{name}.gz")), gzip(content)?)?;
+    fs::write(out.join(name), content)?;
+    let mut embedded = String::new();
+    for (coding, bytes) in packed.into_iter().flatten() {
+        fs::write(out.join(format!("{name}.{coding}")), bytes)?;
+        write!(embedded, r#"include_bytes!("{name}.{coding}"), "#)?;
+    }
+    let packed =
+        if embedded.is_empty() { "None".to_owned() } else { format!("Some([{embedded}])") };
+    let (stem, extension) = name.rsplit_once('.').ok_or("a file without an extension")?;
     writeln!(
         table,
         r#"pub static {constant}: Asset = Asset {{
@@ -56,8 +78,7 @@ fn add(
             content_type: "{content_type}",
             etag: "\"{hash}\"",
             plain: include_bytes!("{name}"),
-            brotli: include_bytes!("{name}.br"),
-            gzip: include_bytes!("{name}.gz"),
+            packed: {packed},
         }};"#
     )?;
     Ok(())

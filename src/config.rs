@@ -174,6 +174,14 @@ impl BaseUrl {
     pub fn is_secure(&self) -> bool {
         self.is_secure
     }
+
+    /// The origin's host, without a port.
+    pub fn host(&self) -> &str {
+        let host = self.origin.split_once("://").map_or("", |(_, host)| host);
+        let port = host.rsplit_once(':');
+        let port = port.filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+        port.map_or(host, |(host, _)| host)
+    }
 }
 
 impl FromStr for BaseUrl {

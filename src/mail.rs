@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
+    Address, AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor,
     message::{Mailbox, MultiPart},
 };
 use tokio::sync::Semaphore;
@@ -47,6 +47,11 @@ impl Mailer {
     /// Whether the site can write to people at all.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// The address that letters come from, and to which people answer.
+    pub fn address(&self) -> Option<&Address> {
+        self.0.as_ref().map(|post| &post.from.email)
     }
 
     /// Sends the letter, or says in the log why it could not, without naming anybody: who waits for it

@@ -34,10 +34,11 @@ use crate::{
     web::{
         assets,
         cache::{self, PageCache},
-        cookies, csrf, error, flash, headers, health,
+        cookies, csrf, error, etag, flash, headers, health,
         limits::{self, Limits},
         page, problem, reader, request_log,
         throttle::Throttle,
+        well_known,
     },
 };
 
@@ -79,6 +80,7 @@ fn made(app: App) -> Router {
         .route("/posts/{id}", get(posts::pages::show))
         .route("/users", get(users::pages::people::index))
         .route("/users/{username}", get(users::pages::people::show))
+        .layer(from_fn(etag::unless_held))
         .layer(from_fn_with_state(app.live.clone(), live::pages::tune))
         .layer(from_fn_with_state(app.clone(), reader::from_the_replica));
 
@@ -125,6 +127,22 @@ fn made(app: App) -> Router {
         .layer(DefaultBodyLimit::max(limits::SMALL_BODY))
         .layer(from_fn(headers::caching));
 
+    // The same for everybody: nobody is asked who they are.
+    let documents = Router::new()
+        .route("/feed.atom", get(posts::feeds::hot))
+        .route("/new/feed.atom", get(posts::feeds::newest))
+        .route("/users/{username}/feed.atom", get(users::pages::people::feed))
+        .route("/search/feed.atom", get(search::pages::feed))
+        .route("/sitemap.xml", get(posts::sitemap::show))
+        .route("/robots.txt", get(well_known::robots))
+        .route("/manifest.webmanifest", get(well_known::manifest))
+        .route("/opensearch.xml", get(well_known::open_search))
+        .route("/.well-known/security.txt", get(well_known::security))
+        .route("/.well-known/change-password", get(well_known::change_password))
+        .layer(from_fn(etag::unless_held))
+        .layer(from_fn_with_state(app.clone(), reader::from_the_replica))
+        .layer(from_fn(headers::caching));
+
     let files = Router::new()
         .route("/static/{name}", get(assets::serve))
         .route("/live", get(live::pages::stream))
@@ -138,6 +156,7 @@ fn made(app: App) -> Router {
         None => Router::new(),
     };
     pages
+        .merge(documents)
         .merge(files)
         // Whatever else is under it is no page either: no session, no form, no way back.
         .nest("/api", programs.fallback(error::no_such_page))

@@ -4,7 +4,7 @@ use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 
 use super::{
-    Draft, Key, Link, Listed, Post, PostId, Score, Slice, Version,
+    Draft, Entry, Key, Link, Listed, Post, PostId, Score, Slice, Version,
     markdown::{self, Html},
     ranking::{After, Hot, Period, Written},
 };
@@ -14,6 +14,14 @@ use crate::{
 };
 
 pub const PER_PAGE: i64 = 30;
+
+/// Which texts a feed gives whole: forty thousand characters of most scripts, and never more than 4 MB
+/// in thirty of them.
+const WHOLE_IN_FEEDS: i32 = 128 * 1024;
+
+/// How many ids go into one part of the sitemap. The protocol has 50,000; this many take a megabyte,
+/// and no time.
+const PER_PART: i64 = 10_000;
 
 /// How much of a text lists show.
 pub const EXCERPT: usize = 220;
@@ -230,6 +238,61 @@ pub async fn find_all(
     )
     .fetch_all(db)
     .await
+}
+
+/// The posts with these ids as feeds give them, in the same order; those that are gone are left out.
+pub async fn entries(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<Entry>> {
+    sqlx::query_as!(
+        Entry,
+        r#"
+        select p.id as "id: PostId", u.username as "author: Username", p.title, p.url as "link: Link",
+            case when octet_length(p.body_html) <= $2 then p.body_html end as "body_html: Html",
+            p.excerpt, p.created_at, p.edited_at
+        from unnest($1::bigint[]) with ordinality as asked (id, place)
+        join posts p on p.id = asked.id
+        join users u on u.id = p.author_id
+        order by asked.place
+        "#,
+        &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
+        WHOLE_IN_FEEDS,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The numbers of the sitemap's parts that have a post in them, in order; at most 50,000.
+///
+/// One look into the index for each, however many posts there are and whatever gaps their ids have.
+pub async fn sitemap_parts(db: &PgPool) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        r#"
+        with recursive parts (part) as (
+            select min(id) / $1::bigint from posts
+            union all
+            select (select min(id) from posts where id >= (part + 1) * $1::bigint) / $1::bigint
+            from parts where part is not null
+        )
+        select part as "part!" from parts where part is not null limit 50000
+        "#,
+        PER_PART,
+    )
+    .fetch_all(db)
+    .await
+}
+
+/// The posts of one part of the sitemap, and when each was last written.
+pub async fn sitemap_part(db: &PgPool, part: i64) -> sqlx::Result<Vec<(PostId, OffsetDateTime)>> {
+    let rows = sqlx::query!(
+        r#"
+        select id as "id: PostId", coalesce(edited_at, created_at) as "updated_at!" from posts
+        where id >= $1 and id < $1 + $2 order by id
+        "#,
+        part.saturating_mul(PER_PART),
+        PER_PART,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.updated_at)).collect())
 }
 
 /// What came of a draft.

@@ -2,9 +2,11 @@
 
 pub mod api;
 pub mod db;
+pub mod feeds;
 pub mod markdown;
 pub mod pages;
 pub mod ranking;
+pub mod sitemap;
 pub mod standing;
 pub mod writing;
 
@@ -110,6 +112,27 @@ impl Post {
     /// Only the author may change a post.
     pub fn is_by(&self, viewer: &Viewer) -> bool {
         self.author_id == viewer.id
+    }
+}
+
+/// A post as feeds give it to readers elsewhere.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    pub id: PostId,
+    pub author: Username,
+    pub title: String,
+    pub link: Option<Link>,
+    /// None where the text is too long for a feed; then [`Entry::excerpt`] has to do.
+    pub body_html: Option<Html>,
+    pub excerpt: String,
+    pub created_at: OffsetDateTime,
+    pub edited_at: Option<OffsetDateTime>,
+}
+
+impl Entry {
+    /// When its author last wrote at it.
+    pub fn updated_at(&self) -> OffsetDateTime {
+        self.edited_at.unwrap_or(self.created_at)
     }
 }
 

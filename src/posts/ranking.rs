@@ -25,6 +25,16 @@ impl Order {
         }
     }
 
+    /// The address of the first page in this order.
+    pub fn address(self) -> String {
+        match self {
+            Order::Hot => "/".to_owned(),
+            Order::New => "/new".to_owned(),
+            Order::Top(Period::All) => "/top".to_owned(),
+            Order::Top(period) => format!("/top?t={}", period.word()),
+        }
+    }
+
     pub fn is_hot(self) -> bool {
         self == Order::Hot
     }

@@ -90,6 +90,11 @@ impl Sort {
     }
 }
 
+/// The address of the feed for these words.
+pub fn feed_href(words: &str) -> String {
+    format!("/search/feed.atom?q={}", utf8_percent_encode(words, NON_ALPHANUMERIC))
+}
+
 /// How many matches are looked at for an order that has to see them all; the newest ones count.
 pub const BOUND: i64 = 1000;
 

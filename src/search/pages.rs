@@ -1,5 +1,7 @@
 //! The search page.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::{
     extract::State,
@@ -8,15 +10,16 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::{BOUND, BadWords, Found, Sort, Words, db};
+use super::{BOUND, BadWords, Found, Sort, Words, db, feed_href};
 use crate::{
+    config::Site,
     posts::{
-        Listed,
+        Listed, feeds,
         pages::{List, Older},
         ranking::{After, Hot},
     },
     web::{
-        Page, Result, Shell,
+        Error, Page, Result, Shell, Xml,
         client::ClientNet,
         error::with_html,
         extract::Query,
@@ -153,4 +156,33 @@ pub async fn index(
     let found = Some(Summary { total, is_similar });
     let page = Results { words: words.as_str(), found, list, ..Results::none(shell, &query) };
     Ok(Page(page).into_response())
+}
+
+#[derive(Deserialize)]
+pub struct FeedQuery {
+    #[serde(default)]
+    q: String,
+}
+
+/// The newest posts with all the words: who has read them waits for the next, not for a better one. What
+/// merely looks alike is no news either.
+pub async fn feed(
+    client: ClientNet,
+    State(site): State<Arc<Site>>,
+    Reader(db): Reader,
+    State(throttle): State<Throttle>,
+    Query(query): Query<FeedQuery>,
+) -> Result<Xml<feeds::Feed>> {
+    let words =
+        Words::parse(&query.q).map_err(|problem| Error::Invalid(problem.to_string().into()))?;
+    throttle.take(Act::Search, client)?;
+    let found = db::matches(&db, &words, Sort::New, None, None, feeds::WHOLE).await?;
+    let path = feed_href(words.as_str());
+    let list = feeds::List {
+        name: path.trim_start_matches('/').to_owned(),
+        title: format!("{} · {}", words.as_str(), site.name),
+        path,
+        page: Sort::New.href(words.as_str()),
+    };
+    feeds::of(&db, site, list, found.into_iter().map(|found| found.id)).await
 }

@@ -23,11 +23,11 @@ use axum::{
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::BodyExt as _;
 use quick_cache::{Equivalent, Weighter, sync};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use super::{
-    headers::{accepts, is_known},
+    etag,
+    headers::accepts,
     htmx::wants_fragment,
     request_log::{self, RequestId},
 };
@@ -70,7 +70,6 @@ struct Slot {
 
 struct Kept {
     headers: HeaderMap,
-    etag: HeaderValue,
     plain: Bytes,
     brotli: OnceLock<Bytes>,
     gzip: OnceLock<Bytes>,
@@ -239,7 +238,7 @@ struct Asked {
     is_brotli_fine: bool,
     is_gzip_fine: bool,
     /// What they have already.
-    known: Option<HeaderValue>,
+    held: Option<HeaderValue>,
 }
 
 impl Asked {
@@ -250,7 +249,7 @@ impl Asked {
             is_head: request.method() == Method::HEAD,
             is_brotli_fine,
             is_gzip_fine: !is_brotli_fine && accepts(headers, "gzip"),
-            known: headers.get(header::IF_NONE_MATCH).cloned(),
+            held: headers.get(header::IF_NONE_MATCH).cloned(),
         }
     }
 }
@@ -272,11 +271,9 @@ impl Kept {
             return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
         };
         let plain = body.to_bytes();
-        for name in ["x-request-id", "content-length", "etag"] {
+        for name in ["x-request-id", "content-length"] {
             head.headers.remove(name);
         }
-        let etag = etag(&plain);
-        head.headers.insert(header::ETAG, etag.clone());
         let mut vary = head.headers.get_all(header::VARY).iter();
         if !vary
             .any(|vary| vary.to_str().unwrap_or_default().eq_ignore_ascii_case("accept-encoding"))
@@ -284,13 +281,16 @@ impl Kept {
             head.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
         let (brotli, gzip) = (OnceLock::new(), OnceLock::new());
-        Ok(Kept { headers: head.headers, etag, plain, brotli, gzip })
+        Ok(Kept { headers: head.headers, plain, brotli, gzip })
     }
 
     fn answer(&self, asked: &Asked) -> Response {
         let mut headers = self.headers.clone();
         headers.insert(request_log::HEADER, RequestId::fresh().value());
-        if asked.known.as_ref().is_some_and(|known| is_known(known, &self.etag)) {
+        let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
+        if let (Some(held), Some(etag)) = (&asked.held, etag)
+            && etag::is_among(held, etag)
+        {
             headers.remove(header::CONTENT_TYPE);
             let mut response = StatusCode::NOT_MODIFIED.into_response();
             *response.headers_mut() = headers;
@@ -315,17 +315,6 @@ impl Kept {
         *response.headers_mut() = headers;
         response
     }
-}
-
-/// Weak, because the same page comes in several packings.
-fn etag(page: &[u8]) -> HeaderValue {
-    use std::fmt::Write as _;
-    let mut tag = String::from("W/\"");
-    for byte in Sha256::digest(page).iter().take(12) {
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
-    HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
 fn brotli(plain: &[u8]) -> Bytes {

@@ -24,6 +24,11 @@ pub fn machine(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
     Ok(written(*at, &MACHINE))
 }
 
+/// As [`machine`], outside of a template.
+pub fn machine_text(at: OffsetDateTime) -> String {
+    written(at, &MACHINE)
+}
+
 /// `2026-11-23 15:04 UTC`.
 #[askama::filter_fn]
 pub fn minute(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {

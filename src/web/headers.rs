@@ -63,31 +63,14 @@ fn set_default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
 
 /// Whether an answer may be packed in `coding`.
 pub fn accepts(headers: &HeaderMap, coding: &str) -> bool {
-    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
-    let mut items =
-        values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    items.any(|item| {
+    items(headers, &header::ACCEPT_ENCODING).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
         name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
     })
 }
 
-/// Whether `etag` is among those of an `If-None-Match`, compared weakly (RFC 9110, 13.1.2).
-pub fn is_known(known: &HeaderValue, etag: &HeaderValue) -> bool {
-    let (Ok(known), Ok(etag)) = (known.to_str(), etag.to_str()) else { return false };
-    let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    known.split(',').any(|tag| tag.trim() == "*" || bare(tag) == bare(etag))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_that_is_known_is_known_in_any_packing_and_among_others() {
-        let etag = HeaderValue::from_static("W/\"a1\"");
-        let knows = |known: &'static str| is_known(&HeaderValue::from_static(known), &etag);
-        assert!(knows("W/\"a1\"") && knows("\"a1\"") && knows("\"b\", W/\"a1\"") && knows("*"));
-        assert!(!knows("\"b\"") && !knows("") && !knows("a1"));
-    }
+/// What stands between the commas of a header.
+pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }

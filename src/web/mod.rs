@@ -7,6 +7,7 @@ pub mod cookies;
 pub mod csrf;
 pub mod cursor;
 pub mod error;
+pub mod etag;
 pub mod extract;
 pub mod filters;
 pub mod flash;
@@ -20,6 +21,9 @@ pub mod problem;
 pub mod reader;
 pub mod request_log;
 pub mod throttle;
+pub mod well_known;
+pub mod xml;
 
 pub use error::{Error, Result};
 pub use page::{Page, Shell};
+pub use xml::Xml;

@@ -48,6 +48,10 @@ pub struct Shell {
 pub struct LiveAddress(pub String);
 
 impl Shell {
+    /// What the site is for, where a page has nothing of its own to say.
+    pub const DESCRIPTION: &str =
+        "Share links and short texts, vote for what you like, find things again.";
+
     /// The shell of a page about which nothing is known but its address.
     pub fn bare(site: &Arc<Site>, uri: &Uri) -> Shell {
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
@@ -56,6 +60,11 @@ impl Shell {
 
     pub fn viewer_id(&self) -> Option<UserId> {
         self.viewer.as_ref().map(|viewer| viewer.id)
+    }
+
+    /// The address of a page of this site, as others are to write it.
+    pub fn absolute(&self, path: &str) -> String {
+        format!("{}{path}", self.site.base_url.origin())
     }
 
     /// The address that leads through the log-in page and back to `anchor` on this page.

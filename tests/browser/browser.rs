@@ -66,8 +66,8 @@ impl Browser {
         self.cdp("Network.setCookie", cookie).await;
     }
 
-    pub async fn cdp(&self, command: &str, parameters: Value) {
-        self.driver.cdp().send_raw(command, parameters).await.unwrap();
+    pub async fn cdp(&self, command: &str, parameters: Value) -> Value {
+        self.driver.cdp().send_raw(command, parameters).await.unwrap()
     }
 
     pub async fn goto(&self, path: &str) {

@@ -12,6 +12,7 @@ mod budget;
 mod chromedriver;
 mod cors;
 mod everyone;
+mod head;
 mod interrupted;
 mod keyboard;
 mod older;

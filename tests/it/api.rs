@@ -1024,8 +1024,19 @@ const COUNTERPARTS: [(&str, &str, &str, &str); 35] = [
     ("GET", "/signup", "", "a form"),
     ("GET", "/login", "", "a form"),
 ];
-/// Also of the pages alone, and of no one's account: a link's own form, files, and how the site is.
-const OF_PAGES_ALONE: [(&str, &str); 8] = [
+/// Also of the pages alone, and of no one's account: a link's own form, what other programs read, files, and how
+/// the site is.
+const OF_PAGES_ALONE: [(&str, &str); 18] = [
+    ("GET", "/feed.atom"),
+    ("GET", "/new/feed.atom"),
+    ("GET", "/users/{username}/feed.atom"),
+    ("GET", "/search/feed.atom"),
+    ("GET", "/sitemap.xml"),
+    ("GET", "/robots.txt"),
+    ("GET", "/manifest.webmanifest"),
+    ("GET", "/opensearch.xml"),
+    ("GET", "/.well-known/security.txt"),
+    ("GET", "/.well-known/change-password"),
     ("GET", "/password/forgot"),
     ("GET", "/password/reset/{token}"),
     ("GET", "/email/confirm/{token}"),

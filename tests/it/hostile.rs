@@ -42,6 +42,8 @@ enum Field {
     Period,
     Sort,
     Words,
+    /// Of the sitemap.
+    Part,
     NextOfPage,
     Title,
     Url,
@@ -73,6 +75,7 @@ impl Field {
             Field::Period => "t",
             Field::Sort => "sort",
             Field::Words => "q",
+            Field::Part => "part",
             Field::NextOfPage | Field::Next => "next",
             Field::Title => "title",
             Field::Url => "url",
@@ -107,7 +110,7 @@ impl Field {
             Field::Text => "Some *text*".into(),
             Field::Key => uuid::Uuid::now_v7().to_string(),
             // Of a post that was never edited; what stands already may be saved with any.
-            Field::Version => "0".into(),
+            Field::Part | Field::Version => "0".into(),
             Field::Ballot => "1".into(),
             Field::Username => format!("n{}", &uuid::Uuid::new_v4().simple().to_string()[..12]),
             Field::Email => format!("{}@example.org", uuid::Uuid::new_v4().simple()),
@@ -193,7 +196,7 @@ impl Door {
 }
 
 fn reading() -> Vec<Door> {
-    use Field::{After, NextOfPage, Period, Sort, Words};
+    use Field::{After, NextOfPage, Part, Period, Sort, Words};
     vec![
         get("/", &[After("hot")]),
         get("/new", &[After("new")]),
@@ -215,6 +218,16 @@ fn reading() -> Vec<Door> {
         get("/settings/sessions", &[]).by(Who::Member),
         get("/settings/export", &[]).by(Who::Member),
         get("/settings/delete-account", &[]).by(Who::Member),
+        get("/feed.atom", &[]),
+        get("/new/feed.atom", &[]),
+        get("/users/{username}/feed.atom", &[]),
+        get("/search/feed.atom", &[Words]),
+        get("/sitemap.xml", &[Part]),
+        get("/robots.txt", &[]),
+        get("/manifest.webmanifest", &[]),
+        get("/opensearch.xml", &[]),
+        get("/.well-known/security.txt", &[]),
+        get("/.well-known/change-password", &[]),
         get("/static/{name}", &[]),
         get("/favicon.svg", &[]),
         get("/favicon.ico", &[]),
@@ -458,6 +471,8 @@ fn allowed(
             &[200, 400]
         }
         (Oddity::Text, Field::After(_) | Field::Period | Field::Sort) => &[400],
+        // 404: a part in which no post is.
+        (Oddity::Text, Field::Part) => &[200, 400, 404],
         // 400: a place in the results for other words.
         (Oddity::Text, Field::Words) => &[200, 400, 422],
         (Oddity::Text, Field::NextOfPage) if is_stranger => &[200],

@@ -19,6 +19,7 @@ mod doctor;
 mod export;
 mod fastapi;
 mod feed;
+mod feeds;
 mod guessing;
 mod hostile;
 mod hostile_api;

@@ -1,14 +1,22 @@
 //! The pages about people.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::{
+    extract::State,
     http::{HeaderMap, Uri},
     response::{IntoResponse as _, Redirect, Response},
 };
 use serde::Deserialize;
+use sqlx::PgPool;
 
 use crate::{
-    posts::pages::{List, Older as OlderPosts, by_author},
+    config::Site,
+    posts::{
+        self, feeds,
+        pages::{List, Older as OlderPosts, by_author},
+    },
     users::{Person, UserId, Username, db},
     web::{
         Error, Page, Result, Shell, cursor,
@@ -25,6 +33,7 @@ struct Index {
     shell: Shell,
     people: Vec<Person>,
     older: Option<String>,
+    is_continued: bool,
 }
 
 #[derive(Template)]
@@ -46,7 +55,8 @@ pub async fn index(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
-    let mut people = db::list(&db, after.map(|after| UserId(after.id)), db::PER_PAGE + 1).await?;
+    let mut people =
+        db::list(&db, after.as_ref().map(|after| UserId(after.id)), db::PER_PAGE + 1).await?;
     let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
     let is_full = people.len() > page;
     people.truncate(page);
@@ -56,7 +66,8 @@ pub async fn index(
     if wants_fragment(&headers) {
         return Ok(Page(Older { people, older }).into_response());
     }
-    Ok(Page(Index { shell, people, older }).into_response())
+    let is_continued = after.is_some();
+    Ok(Page(Index { shell, people, older, is_continued }).into_response())
 }
 
 #[derive(Template)]
@@ -64,6 +75,8 @@ pub async fn index(
 struct Show {
     shell: Shell,
     person: Person,
+    path: String,
+    description: String,
     list: List,
     is_self: bool,
     is_continued: bool,
@@ -77,9 +90,7 @@ pub async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let username = Username::parse(&name).ok().filter(|username| username.as_str() == name);
-    let username = username.ok_or(Error::NotFound)?;
-    let person = db::find(&db, &username).await?.ok_or(Error::NotFound)?;
+    let person = named(&db, &name).await?;
     // Each person has one address, in the name's own spelling.
     let own = format!("/users/{}", person.username);
     if uri.path() != own {
@@ -94,5 +105,39 @@ pub async fn show(
     }
     let is_self = shell.viewer_id() == Some(person.id);
     let is_continued = query.after.is_some();
-    Ok(Page(Show { shell, person, list, is_self, is_continued }).into_response())
+    let (name, site, count) = (&person.username, &shell.site.name, person.post_count);
+    let posts = if count == 1 { "post" } else { "posts" };
+    let description = format!("{name} on {site}: {count} {posts}.");
+    let page = Show { shell, person, path: own, description, list, is_self, is_continued };
+    Ok(Page(page).into_response())
+}
+
+pub async fn feed(
+    State(site): State<Arc<Site>>,
+    Reader(db): Reader,
+    Path(name): Path<String>,
+) -> Result<Response> {
+    let person = named(&db, &name).await?;
+    let page = format!("/users/{}", person.username);
+    let path = format!("{page}/feed.atom");
+    if person.username.as_str() != name {
+        return Ok(Redirect::permanent(&path).into_response());
+    }
+    let posts = posts::db::by_author(&db, None, person.id, None, feeds::WHOLE).await?;
+    let list = feeds::List {
+        // Not by the name, which somebody else may have later.
+        name: format!("users/{}", person.id.0),
+        title: format!("Posts by {} · {}", person.username, site.name),
+        path,
+        page,
+    };
+    let feed = feeds::of(&db, site, list, posts.into_iter().map(|post| post.id)).await?;
+    Ok(feed.into_response())
+}
+
+/// The person whom an address names, in whatever case.
+async fn named(db: &PgPool, name: &str) -> Result<Person> {
+    let username = Username::parse(name).ok().filter(|username| username.as_str() == name);
+    let username = username.ok_or(Error::NotFound)?;
+    db::find(db, &username).await?.ok_or(Error::NotFound)
 }

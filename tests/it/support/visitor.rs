@@ -143,18 +143,19 @@ impl Visitor {
         let request = request.body(body.into()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, mut body) = response.into_parts();
-        let is_stream = head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let kind = head.headers.get(header::CONTENT_TYPE).map_or("", |kind| kind.to_str().unwrap());
         // A stream has no end; its beginning says enough.
-        let bytes = if is_stream {
+        let bytes = if kind.starts_with("text/event-stream") {
             let first = body.frame().await.map(|frame| frame.unwrap().into_data().unwrap());
             first.unwrap_or_default()
         } else {
             body.collect().await.unwrap().to_bytes()
         };
-        let body = String::from_utf8(bytes.into()).unwrap();
+        let body = if kind.starts_with("image/") {
+            String::from_utf8_lossy(&bytes).into_owned()
+        } else {
+            String::from_utf8(bytes.into()).unwrap()
+        };
         let reply = Reply { status: head.status, headers: head.headers, body };
         self.keep(&reply);
         reply

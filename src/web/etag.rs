@@ -1,0 +1,71 @@
+//! What a client holds already is not sent again.
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http_body_util::BodyExt as _;
+use sha2::{Digest as _, Sha256};
+
+use super::Error;
+
+/// Names every good answer to a question by its content, and sends 304 to who has it.
+///
+/// The name is a weak one (RFC 9110, 8.8.1): compression comes after.
+pub async fn unless_held(request: Request, next: Next) -> Response {
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let asked = request.headers().clone();
+    let response = next.run(request).await;
+    if !only_reads || response.status() != StatusCode::OK {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let body: Bytes = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(err) => return Error::internal(err).into_response(),
+    };
+    let etag = weak_etag(&body);
+    let is_held = is_held(&asked, &etag);
+    head.headers.extend(HeaderValue::from_str(&etag).map(|etag| (header::ETAG, etag)));
+    if is_held {
+        head.status = StatusCode::NOT_MODIFIED;
+        head.headers.remove(header::CONTENT_LENGTH);
+        return Response::from_parts(head, Body::empty());
+    }
+    Response::from_parts(head, body.into())
+}
+
+fn weak_etag(body: &[u8]) -> String {
+    let hash = Sha256::digest(body);
+    let words = hash.iter().take(12).map(|byte| format!("{byte:02x}"));
+    format!("W/\"{}\"", words.collect::<String>())
+}
+
+/// Whether the client says that it has what is called `etag`.
+pub fn is_held(headers: &HeaderMap, etag: &str) -> bool {
+    let mut held = headers.get_all(header::IF_NONE_MATCH).iter();
+    held.any(|held| is_among(held, etag))
+}
+
+/// Whether `etag` is one of those `held` (RFC 9110, 13.1.2: weakness is no difference, and a cache on
+/// the way may have made it weak).
+pub fn is_among(held: &HeaderValue, etag: &str) -> bool {
+    let strong = |etag: &str| etag.trim().trim_start_matches("W/").to_owned();
+    let held = held.to_str().unwrap_or_default().split(',');
+    held.map(strong).any(|held| held == "*" || held == strong(etag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_held_is_known_in_any_packing_and_among_others() {
+        let holds = |held: &'static str| is_among(&HeaderValue::from_static(held), "W/\"a1\"");
+        assert!(holds("W/\"a1\"") && holds("\"a1\"") && holds("\"b\", W/\"a1\"") && holds("*"));
+        assert!(!holds("\"b\"") && !holds("") && !holds("a1"));
+    }
+}
