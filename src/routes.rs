@@ -21,7 +21,7 @@ use tower_http::{
 use crate::{
     config::Site,
     mail::Mailer,
-    openapi, posts, search,
+    metrics, openapi, posts, search,
     server::Stop,
     users::{
         self, Passwords,
@@ -53,6 +53,15 @@ pub struct App {
     pub limits: Limits,
     pub throttle: Throttle,
     pub stop: Stop,
+}
+
+/// What `METRICS_LISTEN_ADDR` serves, to those who watch the site and to nobody else.
+pub fn watching(app: App) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::show))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .with_state(app)
 }
 
 pub fn router(app: App) -> Router {
@@ -134,7 +143,7 @@ pub fn router(app: App) -> Router {
         .layer(CompressionLayer::new().no_gzip().quality(CompressionLevel::Precise(4)))
         .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(app.clone(), headers::security))
-        .layer(from_fn(request_log::log))
+        .layer(from_fn_with_state(app.clone(), request_log::log))
         .with_state(app)
 }
 

@@ -3,5 +3,6 @@
 pub mod local;
 pub mod migrations;
 pub mod pool;
+pub mod tables;
 
 pub use migrations::MIGRATIONS;

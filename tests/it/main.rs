@@ -36,4 +36,5 @@ mod throttle;
 mod tidy;
 mod tokens;
 mod votes;
+mod watching;
 mod web;
