@@ -128,8 +128,9 @@ impl Metrics {
         // A client may invent as many as it likes.
         const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         let method = KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
-        let route = ("route", Cow::Owned(route.to_owned()));
-        self.durations.get_or_create(&[route.clone()]).observe(took.as_secs_f64());
+        let route = [("route", Cow::Owned(route.to_owned()))];
+        self.durations.get_or_create(&route).observe(took.as_secs_f64());
+        let [route] = route;
         let status = ("status", Cow::Owned(status.as_str().to_owned()));
         self.requests.get_or_create(&[("method", method.into()), route, status]).inc();
     }

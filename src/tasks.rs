@@ -8,7 +8,7 @@ use crate::metrics::metrics;
 
 /// Before a round that failed is tried again; doubled each time, up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Does `round` again and again, each time after the pause that the last one asked for, until one
 /// asks for none. `/metrics` says when `task` last succeeded and how often it failed.

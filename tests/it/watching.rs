@@ -100,7 +100,8 @@ async fn what_a_process_counts_is_told_at_an_address_of_its_own_and_names_nobody
         assert!(fits, "{name} is {found:?}: {}", metrics.body);
     }
     let odd = numbers(&metrics).into_iter().filter(|(name, _)| name.contains("method=\"other\""));
-    assert_eq!(odd.map(|(_, number)| number).sum::<f64>(), 3.0, "{}", metrics.body);
+    let odd: f64 = odd.map(|(_, number)| number).sum();
+    assert!((2.5..3.5).contains(&odd), "{odd}: {}", metrics.body);
     let version = format!("build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
     for (secret, is_told) in [
         (version.as_str(), true),
