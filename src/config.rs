@@ -19,7 +19,7 @@ use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// Every setting. Those that hold a secret may be given as a file: `DATABASE_URL_FILE`.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 21] = [
     "DATABASE_URL",
     "DATABASE_REPLICA_URL",
     "DATABASE_MAX_CONNECTIONS",
@@ -38,6 +38,7 @@ const KNOWN: [&str; 20] = [
     "SMTP_URL",
     "MAIL_FROM",
     "RATE_LIMITS",
+    "METRICS_LISTEN_ADDR",
     "RUST_LOG",
     "LOG_FORMAT",
 ];
@@ -52,6 +53,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub run_migrations: bool,
     pub listen: SocketAddr,
+    /// A second address, for whoever watches the site.
+    pub metrics_listen: Option<SocketAddr>,
     pub site: Arc<Site>,
     pub api: Api,
     /// Whether somebody has said what the site's address is; else it is taken to be this machine's.
@@ -254,6 +257,16 @@ impl Settings {
                 .parse("LISTEN_ADDR", "must be an address and a port, such as 127.0.0.1:8000")?
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8000))),
         };
+        let metrics_listen = source.parse(
+            "METRICS_LISTEN_ADDR",
+            "must be an address and a port, such as 127.0.0.1:9000",
+        )?;
+        if metrics_listen.is_some_and(|metrics| is_one_place(metrics, listen)) {
+            return Err(bad(
+                "METRICS_LISTEN_ADDR",
+                "is where the site listens (LISTEN_ADDR); /metrics needs an address of its own",
+            ));
+        }
         let base_url = source.text("BASE_URL")?;
         let is_base_url_given = base_url.is_some();
         let base_url = match base_url {
@@ -285,6 +298,7 @@ impl Settings {
                 .parse("RUN_MIGRATIONS", "must be true or false")?
                 .unwrap_or(false),
             listen,
+            metrics_listen,
             site: Arc::new(Site { name, base_url, session_idle_days, trusted_proxies }),
             api: api(&source, is_local)?,
             is_base_url_given,
@@ -460,6 +474,12 @@ fn outgoing(url: Option<String>, from: Option<String>) -> Result<Option<Outgoing
         bad("MAIL_FROM", "is not an address such as Social Post <post@example.org>")
     })?;
     Ok(Some(Outgoing { url, from }))
+}
+
+/// Whether two programs could not listen on both.
+fn is_one_place(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || is_any)
 }
 
 /// What a browser calls this machine; it leaves out the port that http has anyway.

@@ -23,7 +23,7 @@ use crate::{
     database::Replica,
     live::{self, Live},
     mail::Mailer,
-    openapi, posts, search,
+    metrics, openapi, posts, search,
     server::Stop,
     users::{
         self, Passwords,
@@ -64,10 +64,19 @@ pub struct App {
     pub stop: Stop,
 }
 
+/// What `METRICS_LISTEN_ADDR` serves, to those who watch the site and to nobody else.
+pub fn watching(app: App) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::show))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .with_state(app)
+}
+
 /// The whole site: what is kept is answered at once, everything else by [`made`].
 pub fn router(app: App) -> Router {
-    let pages = app.pages.clone();
-    Router::new().fallback_service(made(app)).layer(from_fn_with_state(pages, cache::answer))
+    let kept = (app.pages.clone(), app.site.clone());
+    Router::new().fallback_service(made(app)).layer(from_fn_with_state(kept, cache::answer))
 }
 
 fn made(app: App) -> Router {
@@ -172,7 +181,7 @@ fn made(app: App) -> Router {
         .layer(CompressionLayer::new().no_gzip().quality(CompressionLevel::Precise(4)))
         .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(app.clone(), headers::security))
-        .layer(from_fn(request_log::log))
+        .layer(from_fn_with_state(app.clone(), request_log::log))
         .with_state(app)
 }
 

@@ -40,7 +40,7 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
         .with_target(false);
     let lines = match settings.log_format {
         LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(is_fit).with(lines).init();
     // A line of the log like any other: the library's own hook writes several, in no format.

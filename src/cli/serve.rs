@@ -9,11 +9,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{
     net::TcpListener,
     time::{sleep, timeout},
 };
+use tokio_util::task::TaskTracker;
 
 use super::{Failure, current_schema, service_manager};
 use crate::{
@@ -24,6 +26,7 @@ use crate::{
     posts,
     routes::{self, App},
     server::{self, Listener, Patience, Stop},
+    tasks,
     users::{self, Passwords, secret::Secret, tokens::Tokens},
     web::{
         cache::{self, PageCache},
@@ -37,6 +40,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 
 /// Serves on `socket` where one is handed over, else on `LISTEN_ADDR`.
 pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> Result<(), Failure> {
+    allow_open_files();
     let stop = Stop::default();
     tokio::spawn({
         let stop = stop.clone();
@@ -62,12 +66,20 @@ pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> R
         })?),
     };
 
+    let metrics = match settings.metrics_listen {
+        None => None,
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|err| {
+            anyhow::anyhow!("cannot listen on METRICS_LISTEN_ADDR={address}: {err}")
+        })?),
+    };
+    let doors = Doors { site: listener, metrics };
+
     match &settings.database {
         Database::Url(options) => {
             let may_migrate = settings.run_migrations;
             let secret = settings.api.secret.clone();
             let options = PgConnectOptions::clone(options);
-            serve(&settings, options, secret, listener, stop, may_migrate).await
+            serve(&settings, options, secret, doors, stop, may_migrate).await
         }
         Database::Local => {
             let local = LocalPostgres::start(&settings.data_dir).await?;
@@ -78,7 +90,7 @@ pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> R
             let served = match secret {
                 Ok(secret) => {
                     let options = local.connect_options();
-                    serve(&settings, options, secret, listener, stop, true).await
+                    serve(&settings, options, secret, doors, stop, true).await
                 }
                 Err(err) => Err(err.into()),
             };
@@ -88,11 +100,17 @@ pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> R
     }
 }
 
+/// Where the site and its metrics are reached.
+struct Doors {
+    site: Listener,
+    metrics: Option<TcpListener>,
+}
+
 async fn serve(
     settings: &Settings,
     options: PgConnectOptions,
     secret: Option<JwtSecret>,
-    listener: Listener,
+    Doors { site: listener, metrics }: Doors,
     stop: Stop,
     may_migrate: bool,
 ) -> Result<(), Failure> {
@@ -162,6 +180,16 @@ async fn serve(
             "the site is empty: `bin/run demo` (or `social-post demo`) in another terminal adds sample posts"
         );
     }
+    if let Some(listener) = metrics {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, "serving /metrics");
+        }
+        let watching = routes::watching(app.clone());
+        // To the very end: a stop is worth watching too.
+        let (end, never) = (TaskTracker::new(), Stop::default());
+        let listener = Listener::own(listener);
+        tokio::spawn(server::serve(listener, watching, end, Patience::default(), never));
+    }
     service_manager::ready();
     let running = app.limits.running.clone();
     let (router, patience) = (routes::router(app), Patience::default());
@@ -170,6 +198,16 @@ async fn serve(
         db.close().await;
     }
     Ok(())
+}
+
+/// Every open page is a connection, and the customary thousand is soon used up; what the system permits
+/// is not.
+fn allow_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(err) = raised {
+        tracing::warn!(%err, "cannot raise the limit of open files");
+    }
 }
 
 /// What tokens are signed with where nobody has said: made once, and kept beside the local cluster.
@@ -196,31 +234,36 @@ fn kept_secret(data_dir: &Path) -> anyhow::Result<JwtSecret> {
 
 /// Until the database is back and its schema fits, `/readyz` says 503; here the log says why.
 async fn await_schema(db: PgPool, may_migrate: bool) {
-    while let Err(failure) = current_schema(&db, may_migrate).await {
-        tracing::warn!(%failure, "not ready");
-        sleep(Duration::from_secs(1)).await;
-    }
-    tracing::info!("the database is there");
+    tasks::keep_doing("schema", || {
+        let db = db.clone();
+        async move {
+            while let Err(failure) = current_schema(&db, may_migrate).await {
+                tracing::warn!(%failure, "not ready");
+                sleep(Duration::from_secs(1)).await;
+            }
+            tracing::info!("the database is there");
+            Ok(None)
+        }
+    })
+    .await;
     db.close().await;
 }
 
-/// Clears away what has ended, a batch at a time. An error only postpones it: the library's own sweeper
-/// would stop for good.
+/// Clears away what has ended, a batch at a time. The library's own sweeper would stop for good at
+/// the first error.
 async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
-    loop {
-        let pause = match sweep_once(&db, &site).await {
-            Ok(swept) if swept > 0 => {
-                tracing::debug!(swept, "cleared what has ended");
-                Duration::from_secs(1)
+    tasks::keep_doing("sweep", || {
+        let (db, site) = (db.clone(), site.clone());
+        async move {
+            let swept = sweep_once(&db, &site).await.context("cannot clear what has ended")?;
+            if swept == 0 {
+                return Ok(Some(Duration::from_mins(10)));
             }
-            Ok(_) => Duration::from_mins(10),
-            Err(err) => {
-                tracing::warn!(%err, "cannot clear what has ended");
-                Duration::from_secs(30)
-            }
-        };
-        sleep(pause).await;
-    }
+            tracing::debug!(swept, "cleared what has ended");
+            Ok(Some(Duration::from_secs(1)))
+        }
+    })
+    .await;
 }
 
 /// How many rows it cleared away; none once there is nothing left to do.

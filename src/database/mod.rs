@@ -5,6 +5,7 @@ pub mod migrations;
 pub mod pool;
 pub mod replica;
 pub mod snapshot;
+pub mod tables;
 
 pub use migrations::MIGRATIONS;
 pub use replica::Replica;

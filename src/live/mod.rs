@@ -11,13 +11,13 @@ mod streams;
 
 use std::{
     collections::BTreeSet,
-    future::Future,
     mem,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use anyhow::Context as _;
 use axum::{
     extract::{Request, State},
     http::{Method, header},
@@ -27,15 +27,15 @@ use axum::{
 use sqlx::PgPool;
 use tokio::{sync::Notify, time::sleep};
 
-use crate::{posts::PostId, server::Stop, web::cache::PageCache};
+use crate::{posts::PostId, server::Stop, tasks::keep_doing, web::cache::PageCache};
 use streams::Streams;
 
 /// How long changes are gathered before the others are told: a rush of votes is one word.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often open pages are told, at most.
 const TICK: Duration = Duration::from_millis(250);
-/// After a failure.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Posts in one message.
+const AT_ONCE: usize = 200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
@@ -152,80 +152,72 @@ fn new_post(place: &str) -> Option<PostId> {
     Some(PostId(id.parse().ok()?))
 }
 
-/// Keeps this process and the others of one mind, until this one is to stop. `listening` is
-/// connected to for as long as this runs, once.
+/// Keeps this process and the others of one mind, until this one is to stop. `listening` is connected
+/// to once, for as long as this runs.
 pub async fn run(live: Live, db: PgPool, listening: PgPool) {
-    let stop = live.0.stop.clone();
     let work = async {
         tokio::join!(
-            tell_others(&live, &db),
-            hear_others(&live, &listening),
-            tell_pages(&live, &db)
+            keep_doing("live-tell", || tell_others(live.clone(), db.clone())),
+            keep_doing("live-hear", || hear_others(live.clone(), listening.clone())),
+            keep_doing("live-pages", || tell_pages(live.clone(), db.clone())),
         )
     };
     tokio::select! {
         _ = work => {}
-        () = stop.asked() => {}
+        () = live.0.stop.asked() => {}
     }
 }
 
-async fn tell_others(live: &Live, db: &PgPool) {
-    loop {
-        live.0.posted.notified().await;
-        sleep(GATHER).await;
-        let changes = mem::take(&mut *lock(&live.0.outbox));
-        for words in words(&live.0.origin, &changes) {
-            // What is lost is seen a second later all the same.
-            if let Err(err) = db::tell(db, &words).await {
-                tracing::warn!(%err, "cannot tell the other processes of a change");
+/// A round of telling. What is lost in one that fails is seen a second later all the same.
+async fn tell_others(live: Live, db: PgPool) -> Round {
+    live.0.posted.notified().await;
+    sleep(GATHER).await;
+    let changes = mem::take(&mut *lock(&live.0.outbox));
+    for words in words(&live.0.origin, &changes) {
+        db::tell(&db, &words).await.context("cannot tell the other processes of a change")?;
+    }
+    AGAIN
+}
+
+/// A round of listening, which ends with its connection.
+async fn hear_others(live: Live, db: PgPool) -> Round {
+    let hear = |words: Option<&str>| match words {
+        Some(words) => heard(&live.0.origin, words).for_each(|change| live.hear(change)),
+        // Words may have gone by while nobody listened.
+        None => live.hear(Change::All),
+    };
+    db::listen(&db, hear).await.context("cannot hear of changes elsewhere")?;
+    AGAIN
+}
+
+/// A round of telling open pages, who are told in the next one what they were not told in this.
+async fn tell_pages(live: Live, db: PgPool) -> Round {
+    let Inner { streams, touched, changed, .. } = &*live.0;
+    if !streams.has_begun() {
+        streams.begin(db::newest(&db).await?, &db::front(&db).await?);
+    }
+    changed.notified().await;
+    sleep(TICK).await;
+    streams.announce_new();
+    let ids: Vec<PostId> = lock(touched).iter().copied().collect();
+    for ids in ids.chunks(AT_ONCE) {
+        // Before it is read, so that what changes meanwhile is read again.
+        lock(touched).retain(|id| !ids.contains(id));
+        match db::states(&db, ids).await {
+            Ok(states) => streams.publish(&states),
+            Err(err) => {
+                lock(touched).extend(ids);
+                changed.notify_one();
+                return Err(err).context("cannot tell open pages of a change yet");
             }
         }
     }
+    AGAIN
 }
 
-async fn hear_others(live: &Live, db: &PgPool) {
-    loop {
-        let heard = db::listen(db, |words| match words {
-            Some(words) => heard(&live.0.origin, words).for_each(|change| live.hear(change)),
-            // Words may have gone by while nobody listened.
-            None => live.hear(Change::All),
-        });
-        if let Err(err) = heard.await {
-            tracing::warn!(%err, "cannot hear of changes elsewhere");
-        }
-        sleep(PAUSE).await;
-    }
-}
-
-async fn tell_pages(live: &Live, db: &PgPool) {
-    retrying(|| async {
-        let (newest, front) = (db::newest(db).await?, db::front(db).await?);
-        live.0.streams.begin(newest, &front);
-        Ok(())
-    })
-    .await;
-    loop {
-        live.0.changed.notified().await;
-        sleep(TICK).await;
-        let touched = mem::take(&mut *lock(&live.0.touched));
-        let ids: Vec<PostId> = touched.into_iter().collect();
-        for ids in ids.chunks(200) {
-            retrying(|| async {
-                live.0.streams.publish(&db::states(db, ids).await?);
-                Ok(())
-            })
-            .await;
-        }
-        live.0.streams.announce_new();
-    }
-}
-
-async fn retrying<F: Future<Output = sqlx::Result<()>>>(mut attempt: impl FnMut() -> F) {
-    while let Err(err) = attempt().await {
-        tracing::warn!(%err, "cannot tell open pages of a change yet");
-        sleep(PAUSE).await;
-    }
-}
+type Round = anyhow::Result<Option<Duration>>;
+/// The next round begins at once, and waits for what there is to do.
+const AGAIN: Round = Ok(Some(Duration::ZERO));
 
 /// Changes as they travel: who tells, then one word for each. Postgres takes up to 8,000 bytes.
 fn words(origin: &str, changes: &BTreeSet<Change>) -> Vec<String> {

@@ -40,6 +40,7 @@ struct Board {
     /// Ascending.
     new_posts: Vec<PostId>,
     is_new_unannounced: bool,
+    has_begun: bool,
     told: VecDeque<(Moment, Bytes)>,
     told_bytes: usize,
 }
@@ -98,7 +99,12 @@ impl Streams {
     pub fn begin(&self, newest: Option<PostId>, front: &[State]) {
         let mut board = lock(&self.board);
         board.newest = board.newest.max(newest);
+        board.has_begun = true;
         board.remember(event(front));
+    }
+
+    pub fn has_begun(&self) -> bool {
+        lock(&self.board).has_begun
     }
 
     /// The newest post that anybody has told of.

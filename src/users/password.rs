@@ -122,6 +122,8 @@ pub struct Verdict {
 pub struct Passwords {
     permits: Arc<Semaphore>,
     queue: Arc<Semaphore>,
+    /// How many are hashed at once.
+    cores: usize,
     /// The hash of nobody's password, made with today's parameters, so that an unknown user costs
     /// the same time as a known one.
     nobody: Arc<str>,
@@ -132,7 +134,14 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let nobody = hash(&Password(uuid::Uuid::now_v7().to_string()))?;
         let (permits, queue) = (Semaphore::new(cores), Semaphore::new(QUEUE));
-        Ok(Passwords { permits: permits.into(), queue: queue.into(), nobody: nobody.into() })
+        Ok(Passwords { permits: permits.into(), queue: queue.into(), nobody: nobody.into(), cores })
+    }
+
+    /// How many are being hashed and how many wait for their turn.
+    pub fn at_work(&self) -> (i64, i64) {
+        let running = self.cores - self.permits.available_permits().min(self.cores);
+        let here = QUEUE - self.queue.available_permits().min(QUEUE);
+        (running as i64, here.saturating_sub(running) as i64)
     }
 
     /// A PHC string, `$argon2id$v=19$m=19456,t=2,p=1$…`.

@@ -29,8 +29,10 @@ use super::{
     etag,
     headers::accepts,
     htmx::wants_fragment,
-    request_log::{self, RequestId},
+    request_log::{REQUEST_ID, RequestId},
 };
+
+use crate::{config::Site, metrics::metrics};
 
 /// Kept no longer than this, whatever is told of changes.
 pub const LIFETIME: Duration = Duration::from_secs(1);
@@ -167,7 +169,13 @@ impl Topic {
 
 /// Answers from what is kept where the answer is the same for everybody, and keeps it where it is
 /// not kept yet. The outermost layer: a page that is kept costs nothing further in.
-pub async fn answer(State(cache): State<PageCache>, request: Request, next: Next) -> Response {
+pub async fn answer(
+    State((cache, site)): State<(PageCache, Arc<Site>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = RequestId::of(&request, &site);
+    request.extensions_mut().insert(id.clone());
     let path = request.uri().path();
     let topic = Topic::of(path).filter(|_| is_anybody(&request) && !cache.0.lifetime.is_zero());
     let Some(topic) = topic else { return next.run(request).await };
@@ -178,10 +186,11 @@ pub async fn answer(State(cache): State<PageCache>, request: Request, next: Next
     };
     let slot = cache.slot(key, topic);
     if let Some(Some(kept)) = slot.page.get() {
-        return kept.answer(&Asked::of(&request));
+        metrics().page_kept();
+        return kept.answer(Asked::of(&request, id));
     }
     let key = key.own();
-    let ask = Asked::of(&request);
+    let asked = Asked::of(&request, id);
     let mut asker = Some((request, next));
     let mut own = None;
     let page = slot.page.get_or_init(|| async {
@@ -200,7 +209,7 @@ pub async fn answer(State(cache): State<PageCache>, request: Request, next: Next
             // Once more, now that its size is known.
             cache.put(key, slot);
         }
-        return kept.answer(&ask);
+        return kept.answer(asked);
     }
     cache.0.pages.remove_if(&key, |place| Arc::ptr_eq(&place.slot, &slot));
     match (own, asker) {
@@ -234,6 +243,7 @@ fn whole(mut request: Request) -> Request {
 
 /// How somebody wants to have a page.
 struct Asked {
+    id: RequestId,
     is_head: bool,
     is_brotli_fine: bool,
     is_gzip_fine: bool,
@@ -242,10 +252,11 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(request: &Request) -> Asked {
+    fn of(request: &Request, id: RequestId) -> Asked {
         let headers = request.headers();
         let is_brotli_fine = accepts(headers, "br");
         Asked {
+            id,
             is_head: request.method() == Method::HEAD,
             is_brotli_fine,
             is_gzip_fine: !is_brotli_fine && accepts(headers, "gzip"),
@@ -284,9 +295,9 @@ impl Kept {
         Ok(Kept { headers: head.headers, plain, brotli, gzip })
     }
 
-    fn answer(&self, asked: &Asked) -> Response {
+    fn answer(&self, asked: Asked) -> Response {
         let mut headers = self.headers.clone();
-        headers.insert(request_log::HEADER, RequestId::fresh().value());
+        headers.insert(REQUEST_ID, asked.id.into_value());
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
         if let (Some(held), Some(etag)) = (&asked.held, etag)
             && etag::is_among(held, etag)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::{
-    extract::{FromRef, FromRequestParts},
+    extract::{FromRef, FromRequestParts, Request},
     http::{HeaderMap, HeaderName, request::Parts},
 };
 use ipnet::IpNet;
@@ -19,6 +19,12 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The other end of a request's connection; the accept loop puts it into each request.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
+
+/// Whether the other end of this request's connection is one of our proxies.
+pub fn is_from_proxy(request: &Request, site: &Site) -> bool {
+    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
+    peer.is_some_and(|peer| site.trusted_proxies.iter().any(|net| net.contains(&peer)))
+}
 
 /// The network a request comes from: one IPv4 address, or the /64 that an IPv6 customer has at least,
 /// within which addresses cost nothing.

@@ -18,7 +18,7 @@ use super::{
     page::{self, Shell},
     request_log::RequestId,
 };
-use crate::{config::Site, users::Viewer};
+use crate::{config::Site, metrics::metrics, users::Viewer};
 
 /// What programs read of a failure (RFC 9457).
 pub const PROBLEM: &str = "application/problem+json";
@@ -120,6 +120,9 @@ impl Error {
 
 impl From<sqlx::Error> for Error {
     fn from(err: sqlx::Error) -> Error {
+        if matches!(err, sqlx::Error::PoolTimedOut) {
+            metrics().no_connection_in_time();
+        }
         match &err {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)

@@ -15,6 +15,7 @@ use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _, clock::Defaul
 use quick_cache::sync::Cache;
 
 use super::{Error, Result};
+use crate::metrics::metrics;
 
 /// About 10 MB when full.
 const CLIENTS: usize = 50_000;
@@ -40,6 +41,18 @@ pub enum Act {
 }
 
 impl Act {
+    pub fn name(self) -> &'static str {
+        match self {
+            Act::Guess => "guess",
+            Act::SignUp => "sign_up",
+            Act::Mail => "mail",
+            Act::Write => "write",
+            Act::Preview => "preview",
+            Act::Vote => "vote",
+            Act::Search => "search",
+        }
+    }
+
     /// How many at once, and in how long the full number is there again.
     fn budget(self) -> (u32, Duration) {
         match self {
@@ -86,6 +99,7 @@ impl Throttle {
             limiters.get_or_insert_with(&key, || Ok::<_, Error>(Arc::new(act.limiter())))?;
         limiter.check().map_err(|until| {
             tracing::warn!(?act, "throttled");
+            metrics().refused(act.name());
             Error::TooOften { wait: until.wait_time_from(DefaultClock::default().now()) }
         })
     }

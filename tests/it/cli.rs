@@ -71,6 +71,9 @@ fn a_setting_that_makes_no_sense_is_named_in_one_line_before_anything_is_done() 
         ("TRUSTED_PROXIES", "localhost"),
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
         ("RATE_LIMITS", "false"),
+        ("METRICS_LISTEN_ADDR", "9000"),
+        ("METRICS_LISTEN_ADDR", "127.0.0.1:8000"),
+        ("METRICS_LISTEN_ADDR", "0.0.0.0:8000"),
     ];
     for (name, value) in bad {
         for arguments in [&["serve"][..], &[], &["user", "list"], &["migrate", "status"]] {

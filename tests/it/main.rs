@@ -45,4 +45,5 @@ mod throttle;
 mod tidy;
 mod tokens;
 mod votes;
+mod watching;
 mod web;

@@ -207,7 +207,8 @@ async fn a_role_that_may_not_change_the_schema_is_enough() {
 // --- The log ---
 
 /// The entries of a program that logs JSON, once it has ended.
-async fn entries(program: &mut Program) -> Vec<Value> {
+/// The log of a program, as JSON, once it has ended.
+pub async fn entries(program: &mut Program) -> Vec<Value> {
     program.signal(Signal::SIGTERM);
     assert_eq!(program.ended().await, Some(0));
     let log = program.log.lock().unwrap().clone();

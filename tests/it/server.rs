@@ -661,8 +661,10 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
     for format in ["json", "text"] {
         let everything = "trace,tower_sessions=trace,tower_sessions_core=trace,sqlx=trace,\
                           sqlx::query=trace,html5ever=trace,hyper=trace,tower_cookies=trace";
+        let watched = free_port().await;
         let settings = [
             ("LISTEN_ADDR", "127.0.0.1:0"),
+            ("METRICS_LISTEN_ADDR", &watched),
             ("RUN_MIGRATIONS", "true"),
             ("RUST_LOG", everything),
             ("LOG_FORMAT", format),
@@ -723,7 +725,7 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
                 "Host:",
                 "Authorization: Bearer canarybearer\r\nUser-Agent: canaryagent\\ncanary\r\n\
                  Referer: http://site.test/canary?canary\r\nHX-Current-URL: http://site.test/canary\r\n\
-                 X-Forwarded-For: canaryclient\r\nX-Request-Id: canaryid\r\nHost:",
+                 X-Forwarded-For: canaryclient\r\nX-Request-Id: canary/id\r\nHost:",
             ),
             post("/password/forgot", "", &[("email", &email)]),
             get("/password/reset/Y2FuYXJ5Y2FuYXJ5Y2FuYQ", ""),
@@ -744,16 +746,20 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
             let reply = program.ask(&request).await;
             assert!(reply.status.as_u16() < 500, "{request}");
         }
+        let metrics = exchange(watched.parse().unwrap(), get("/metrics", &cookie)).await.unwrap();
         program.signal(Signal::SIGTERM);
         assert_eq!(program.ended().await, Some(0));
 
         let log = program.log.lock().unwrap().to_lowercase();
+        let metrics = metrics.body.to_lowercase();
+        assert!(metrics.contains("social_post_requests_total"), "{metrics}");
         assert!(log.contains("answered") && log.contains("log-in refused"), "{log}");
         let session = cookie.trim_start_matches("sid=").to_lowercase();
         let device = device.trim_start_matches("device=").to_lowercase();
         let url = database.url.split_once('@').unwrap().0.to_lowercase();
         for secret in ["canary", "y2fuyxj5", &session, &device, &url, "$argon2id$"] {
-            let telling: Vec<_> = log.lines().filter(|line| line.contains(secret)).collect();
+            let told = log.lines().chain(metrics.lines());
+            let telling: Vec<_> = told.filter(|line| line.contains(secret)).collect();
             assert!(
                 telling.is_empty(),
                 "{secret} is told {} times: {:#?}",

@@ -20,6 +20,7 @@ use self::db::Credentials;
 use super::{Login, Password, Passwords, UserId, secret::Secret};
 use crate::{
     config::Site,
+    metrics::metrics,
     web::{
         Error, Result,
         client::ClientNet,
@@ -122,6 +123,7 @@ impl Gate {
                 self.throttle.take(Act::Guess, self.client)?;
             }
             if let Some(wait) = db::take_try(&self.db, &key).await? {
+                metrics().refused("tries_at_account");
                 tracing::warn!(
                     user = known.map(|known| known.id.0),
                     "too many tries at a password"

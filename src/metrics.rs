@@ -1,0 +1,241 @@
+//! What a process counts of itself, for Prometheus: nothing in it names a person, an address or a
+//! word that somebody wrote.
+//!
+//! The counters are the process's, like its log. What another part of the site wants counted is one
+//! more field here; its labels are words of the program, never of a request.
+
+use std::{
+    borrow::Cow,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{
+    extract::State,
+    http::{Method, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use prometheus_client::{
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Metric, Registry},
+};
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+
+use crate::{
+    database::tables,
+    users::Passwords,
+    web::{Error, Result},
+};
+
+/// From what memory knows to what is given up on (`web::limits`).
+const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The database is asked for its own counts no more often, however often somebody looks.
+const TABLES_EVERY: Duration = Duration::from_secs(30);
+
+type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
+type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+
+pub struct Metrics {
+    registry: Registry,
+    requests: Counters<3>,
+    durations: Family<Labels<1>, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+    refused: Counters<1>,
+    pages_kept: Counter,
+    connections: Gauges<1>,
+    connections_limit: Gauge,
+    connection_timeouts: Counter,
+    hashes: Gauges<1>,
+    task_successes: Family<Labels<1>, Gauge<f64, AtomicU64>>,
+    task_failures: Counters<1>,
+    rows: Gauges<1>,
+    rows_inserted: Counters<1>,
+    rows_deleted: Counters<1>,
+    tables_seen: Mutex<Option<Instant>>,
+}
+
+/// Those of this process.
+pub fn metrics() -> &'static Metrics {
+    static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+    &METRICS
+}
+
+impl Metrics {
+    fn new() -> Metrics {
+        let mut all = Registry::with_prefix("social_post");
+        let now = unix_now();
+        add::<Gauge<f64, AtomicU64>>(&mut all, "start_time_seconds", "When the process began")
+            .set(now);
+        let build = add::<Gauges<1>>(&mut all, "build_info", "Which version runs");
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION").into())]).set(1);
+        let durations: Family<_, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(SECONDS));
+        let help = "From the whole head of a request to its answer, by route";
+        all.register("request_duration_seconds", help, durations.clone());
+        Metrics {
+            durations,
+            requests: add(&mut all, "requests", "Answers, by method, route and status"),
+            in_flight: add(&mut all, "requests_in_flight", "Requests that wait for their answer"),
+            refused: add(&mut all, "refused", "Requests beyond a budget, by what was asked for"),
+            pages_kept: add(
+                &mut all,
+                "pages_kept",
+                "Answers that were kept; they count among no others",
+            ),
+            connections: add(&mut all, "database_connections", "Those of the pool, by state"),
+            connections_limit: add(
+                &mut all,
+                "database_connections_limit",
+                "The most that the pool may have",
+            ),
+            connection_timeouts: add(
+                &mut all,
+                "database_connection_timeouts",
+                "Work that had no connection within a second",
+            ),
+            hashes: add(&mut all, "password_hashes", "Passwords being looked at, by state"),
+            task_successes: add(
+                &mut all,
+                "task_last_success_timestamp_seconds",
+                "When a background task last did what it should",
+            ),
+            task_failures: add(
+                &mut all,
+                "task_failures",
+                "Rounds of a background task that failed",
+            ),
+            rows: add(&mut all, "rows", "Rows of a table, as the database estimates them"),
+            rows_inserted: add(&mut all, "rows_inserted", "Rows ever added to a table, by anybody"),
+            rows_deleted: add(
+                &mut all,
+                "rows_deleted",
+                "Rows ever removed from a table, by anybody",
+            ),
+            tables_seen: Mutex::default(),
+            registry: all,
+        }
+    }
+
+    /// A request that waits for its answer for as long as this lives.
+    pub fn begun(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// `route` is the pattern that matched, not the address.
+    pub fn answered(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
+        // A client may invent as many as it likes.
+        const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let method = KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
+        let route = [("route", Cow::Owned(route.to_owned()))];
+        self.durations.get_or_create(&route).observe(took.as_secs_f64());
+        let [route] = route;
+        let status = ("status", Cow::Owned(status.as_str().to_owned()));
+        self.requests.get_or_create(&[("method", method.into()), route, status]).inc();
+    }
+
+    /// Somebody was told to come back later.
+    pub fn refused(&self, what: &'static str) {
+        self.refused.get_or_create(&[("what", what.into())]).inc();
+    }
+
+    /// An answer came from the page cache, and so from further out than the other counters.
+    pub fn page_kept(&self) {
+        self.pages_kept.inc();
+    }
+
+    pub fn no_connection_in_time(&self) {
+        self.connection_timeouts.inc();
+    }
+
+    pub fn task_succeeded(&self, task: &'static str) {
+        self.task_successes.get_or_create(&[("task", task.into())]).set(unix_now());
+        // There from the first round on, so that its first failure is a change.
+        let _ = self.task_failures.get_or_create(&[("task", task.into())]);
+    }
+
+    pub fn task_failed(&self, task: &'static str) {
+        self.task_failures.get_or_create(&[("task", task.into())]).inc();
+    }
+
+    fn see_pool(&self, db: &PgPool) {
+        let idle = i64::try_from(db.num_idle()).unwrap_or_default();
+        let busy = i64::from(db.size()) - idle;
+        self.connections.get_or_create(&[("state", "idle".into())]).set(idle);
+        self.connections.get_or_create(&[("state", "busy".into())]).set(busy.max(0));
+        self.connections_limit.set(db.options().get_max_connections().into());
+    }
+
+    fn see_passwords(&self, passwords: &Passwords) {
+        let (running, waiting) = passwords.at_work();
+        self.hashes.get_or_create(&[("state", "running".into())]).set(running);
+        self.hashes.get_or_create(&[("state", "waiting".into())]).set(waiting);
+    }
+
+    /// What was seen last stays where the database does not answer.
+    async fn see_tables(&self, db: &PgPool) {
+        let mut seen = self.tables_seen.lock().await;
+        if seen.is_some_and(|seen| seen.elapsed() < TABLES_EVERY) {
+            return;
+        }
+        *seen = Some(Instant::now());
+        match tables::activity(db).await {
+            Ok(tables) => {
+                for table in tables {
+                    let label = [("table", Cow::Owned(table.name))];
+                    let set = |counter: &Counters<1>, to: i64| {
+                        let counter = counter.get_or_create(&label);
+                        counter.inner().store(to.unsigned_abs(), Ordering::Relaxed);
+                    };
+                    self.rows.get_or_create(&label).set(table.rows);
+                    set(&self.rows_inserted, table.inserted);
+                    set(&self.rows_deleted, table.deleted);
+                }
+            }
+            Err(err) => tracing::debug!(%err, "the database does not say how much it holds"),
+        }
+    }
+}
+
+/// Counts a request until it is answered, or given up.
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Everything, in the form that Prometheus reads.
+pub async fn show(
+    State(db): State<PgPool>,
+    State(passwords): State<Passwords>,
+) -> Result<Response> {
+    let metrics = metrics();
+    metrics.see_pool(&db);
+    metrics.see_passwords(&passwords);
+    metrics.see_tables(&db).await;
+    let mut text = String::new();
+    text::encode(&mut text, &metrics.registry).map_err(Error::internal)?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, text).into_response())
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn unix_now() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap_or_default().as_secs_f64()
+}

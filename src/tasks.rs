@@ -1,0 +1,74 @@
+//! Work beside the requests that must not stop for good: an error or a panic only postpones it.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::metrics::metrics;
+
+/// Before a round that failed is tried again; doubled each time, up to [`LONGEST`].
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Does `round` again and again, each time after the pause that the last one asked for, until one
+/// asks for none. `/metrics` says when `task` last succeeded and how often it failed.
+pub async fn keep_doing<F>(task: &'static str, mut round: impl FnMut() -> F)
+where
+    F: Future<Output = anyhow::Result<Option<Duration>>> + Send + 'static,
+{
+    let mut retry = PAUSE;
+    loop {
+        // A task of its own, so that a panic ends the round and not the rounds.
+        let pause = match tokio::spawn(round()).await {
+            Ok(Ok(pause)) => {
+                metrics().task_succeeded(task);
+                retry = PAUSE;
+                match pause {
+                    Some(pause) => pause,
+                    None => return,
+                }
+            }
+            failed => {
+                // The panic itself is in the log already.
+                let cause = match failed {
+                    Ok(Err(err)) => format!("{err:#}"),
+                    _ => "panicked".to_owned(),
+                };
+                tracing::warn!(task, cause, "a background task failed and is tried again");
+                metrics().task_failed(task);
+                let pause = retry;
+                retry = (retry * 2).min(LONGEST);
+                pause
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_round_that_fails_or_panics_is_done_again_until_none_is_wanted() {
+        let rounds = Arc::new(AtomicU32::new(0));
+        keep_doing("test", || {
+            let rounds = rounds.clone();
+            async move {
+                match rounds.fetch_add(1, Ordering::Relaxed) {
+                    0 => anyhow::bail!("not yet"),
+                    1 => panic!("not yet either"),
+                    2 => Ok(Some(Duration::from_millis(1))),
+                    _ => Ok(None),
+                }
+            }
+        })
+        .await;
+        assert_eq!(rounds.load(Ordering::Relaxed), 4);
+    }
+}
