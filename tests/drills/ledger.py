@@ -35,8 +35,8 @@ import uuid
 from datetime import datetime, timezone
 
 PASSWORD = "violet kettle 9 harbour"
-# A person's own posts that everybody votes on, for each person.
-STAGE = 3
+# The posts that everybody votes on.
+STAGE = 40
 
 
 class Broken(Exception):
@@ -237,7 +237,7 @@ class Crowd:
         """Everybody signs up and publishes what the others will vote on."""
         for person in self.people:
             person.sign_up()
-        for n in range(STAGE * len(self.people)):
+        for n in range(STAGE):
             person = self.people[n % len(self.people)]
             for _ in range(30):
                 address = self.publish(person)
