@@ -25,7 +25,6 @@ use crate::{
         migrations::{self, MigrationError, Mismatch},
         pool,
     },
-    doctor::repair::RepairError,
 };
 
 /// A place to share links and short texts, to vote, and to find things again.
@@ -130,12 +129,6 @@ impl From<MigrationError> for Failure {
 
 impl From<BackupError> for Failure {
     fn from(err: BackupError) -> Failure {
-        Failure::Other(err.into())
-    }
-}
-
-impl From<RepairError> for Failure {
-    fn from(err: RepairError) -> Failure {
         Failure::Other(err.into())
     }
 }

@@ -18,7 +18,6 @@ pub const SCHEMAS: &str = "('public', 'tower_sessions')";
 #[derive(Debug, sqlx::FromRow)]
 #[expect(clippy::struct_excessive_bools, reason = "a row of answers to yes-or-no questions")]
 pub struct Server {
-    pub version: i32,
     pub encoding: String,
     pub ctype: String,
     pub is_by_libc: bool,
@@ -38,10 +37,14 @@ pub struct Server {
     pub logs_values: bool,
 }
 
+/// The server's version, such as 150018. Asked alone: an older one knows less than we ask next.
+pub async fn version(db: &PgPool) -> sqlx::Result<i32> {
+    sqlx::query_scalar("select current_setting('server_version_num')::int").fetch_one(db).await
+}
+
 pub async fn server(db: &PgPool) -> sqlx::Result<Server> {
     sqlx::query_as(
-        "select current_setting('server_version_num')::int as version,
-            pg_encoding_to_char(d.encoding) as encoding, d.datctype::text as ctype,
+        "select pg_encoding_to_char(d.encoding) as encoding, d.datctype::text as ctype,
             d.datlocprovider = 'c' as is_by_libc, d.datname::text as name,
             coalesce(d.datcollversion <> pg_database_collation_actual_version(d.oid), false) as has_other_collation,
             current_setting('fsync') as fsync,

@@ -3,6 +3,8 @@
 //! In small batches, each of which ends before the next begins: nobody waits longer than a batch
 //! takes.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::db;
@@ -11,6 +13,8 @@ use super::db;
 const BATCH: usize = 500;
 /// A post that somebody votes on while its rank is being made may be off once more.
 const ROUNDS: usize = 3;
+/// How often we look whether another repair is done.
+const GLANCE: Duration = Duration::from_millis(250);
 
 /// How many of each were mended.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +42,8 @@ impl Mended {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum RepairError {
-    #[error("another repair of this database is running: wait for its end")]
-    Busy,
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-}
-
 /// Mends every copy. Repeating it changes nothing, and no vote that comes meanwhile is lost.
-pub async fn all(db: &PgPool) -> Result<Mended, RepairError> {
+pub async fn all(db: &PgPool) -> sqlx::Result<Mended> {
     let mut alone = alone(db).await?;
     let mut mended = make_missing(db, &mut alone).await?;
     for _ in 0..ROUNDS {
@@ -82,17 +78,21 @@ pub async fn all(db: &PgPool) -> Result<Mended, RepairError> {
 /// Gives every post its rank and its search entry, where the schema has them, and makes the ranks
 /// agree with the votes: what a schema that was taken back and forth has lost, as far as it can be
 /// made anew. Quick where nothing is missing.
-pub async fn missing(db: &PgPool) -> Result<Mended, RepairError> {
+pub async fn missing(db: &PgPool) -> sqlx::Result<Mended> {
     let mut alone = alone(db).await?;
     let mended = make_missing(db, &mut alone).await?;
     alone.close().await?;
     Ok(mended)
 }
 
-/// A connection that holds the right to repair for as long as it is open.
-async fn alone(db: &PgPool) -> Result<PgConnection, RepairError> {
+/// A connection that holds the right to repair for as long as it is open, once others are done.
+async fn alone(db: &PgPool) -> sqlx::Result<PgConnection> {
     let mut alone = db.acquire().await?.detach();
-    if db::alone(&mut alone).await? { Ok(alone) } else { Err(RepairError::Busy) }
+    // Asked again and again: a statement that waits holds up a `create index concurrently`.
+    while !db::alone(&mut alone).await? {
+        tokio::time::sleep(GLANCE).await;
+    }
+    Ok(alone)
 }
 
 async fn make_missing(db: &PgPool, alone: &mut PgConnection) -> sqlx::Result<Mended> {

@@ -11,6 +11,14 @@ const OLDEST: i32 = 150_000;
 const APART: Duration = Duration::seconds(2);
 
 pub async fn check(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding>> {
+    let version = db::version(db).await?;
+    if version < OLDEST {
+        return Ok(vec![Finding::problem(
+            "version",
+            format!("the server is Postgres {}", version / 10_000),
+            "move the data to Postgres 15 or newer, with pg_dump and pg_restore",
+        )]);
+    }
     let server = db::server(db).await?;
     let mut found = texts(&server);
     found.extend(safety(&server));
@@ -24,7 +32,7 @@ pub async fn check(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding
         );
         let mend = format!("wait for it, or select pg_terminate_backend({pid})");
         // A backup reads for as long as it takes.
-        let is_dump = application == "pg_dump";
+        let is_dump = ["pg_dump", "social-post backup"].contains(&application.as_str());
         let kind = if is_dump { Finding::note } else { Finding::problem };
         found.push(kind("transactions", what, mend));
     }
@@ -48,13 +56,6 @@ pub async fn check(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding
 
 fn texts(server: &db::Server) -> Vec<Finding> {
     let mut found = Vec::new();
-    if server.version < OLDEST {
-        found.push(Finding::problem(
-            "version",
-            format!("the server is Postgres {}", server.version / 10_000),
-            "move the data to Postgres 15 or newer, with backup and restore",
-        ));
-    }
     if server.encoding != "UTF8" {
         found.push(Finding::problem(
             "encoding",

@@ -251,7 +251,7 @@ mod tests {
             (&[("TRUSTED_PROXIES", "127.0.0.1,0.0.0.0/0")], &["trusted-proxies"]),
             (&[("TRUSTED_PROXIES", "::/0")], &["trusted-proxies"]),
             (&[secure, ("TRUSTED_PROXIES", "10.1.2.3")], &["trusted-proxies"]),
-            (&[("JWT_SECRET", "passwordpasswordpasswordpassword")], &["jwt-secret"]),
+            (&[("JWT_SECRET", "social-post-social-post-social-post-1")], &["jwt-secret"]),
             (&[("JWT_SECRET", "abcdefghijklmnopqrstuvwxyz0123456789")], &["jwt-secret"]),
             (&[("JWT_SECRET", "5b1c0d9f7e3a48266f1e8c7b0a9d3e52")], &[]),
         ] {

@@ -298,7 +298,8 @@ async fn a_repair_among_many_voters_loses_no_vote_and_ends_exact() {
             site.db.execute("delete from post_ranks where post_id % 5 = 0").await.unwrap();
         }
         let (one, other) = tokio::join!(repair::all(&site.db), repair::all(&site.db));
-        assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+        one.unwrap();
+        other.unwrap();
     }
     is_over.store(true, Ordering::Relaxed);
     let cast: usize = crowd.join_all().await.into_iter().sum();
