@@ -64,6 +64,9 @@ fn driver() -> &'static Driver {
 
 /// A browser of its own: profile, cookies and cache.
 pub async fn session(has_javascript: bool) -> WebDriver {
+    let key = std::env::var("CHAIN_KEY_HASH").ok();
+    // The one certificate that `bin/chain --test` shows, and no other.
+    let trusted = key.map(|hash| format!("--ignore-certificate-errors-spki-list={hash}"));
     let mut arguments = vec![
         "--headless=new",
         "--window-size=1280,900",
@@ -78,6 +81,7 @@ pub async fn session(has_javascript: bool) -> WebDriver {
     if Uid::effective().is_root() {
         arguments.push("--no-sandbox");
     }
+    arguments.extend(trusted.as_deref());
     let mut preferences = json!({ "credentials_enable_service": false });
     if !has_javascript {
         preferences["profile.managed_default_content_settings.javascript"] = json!(2);

@@ -21,7 +21,15 @@ pub async fn served() -> TestSite {
     listen(patient(unbound().await), |router| router).await
 }
 
-/// The same, sending its letters to `office`.
+/// The site that `bin/chain --test` has brought up, or one of the test's own.
+pub async fn chained_or_served() -> TestSite {
+    match (std::env::var("CHAIN_URL"), std::env::var("CHAIN_DATABASE_URL")) {
+        (Ok(url), Ok(database)) => TestSite::over(database.parse().unwrap(), &url),
+        _ => served().await,
+    }
+}
+
+/// As [`served`], sending its letters to `office`.
 pub async fn served_with_mail(office: &PostOffice) -> TestSite {
     let (listener, mut site) = patient(unbound().await);
     site.app.mailer = Mailer::new(Some(&office.outgoing())).unwrap();

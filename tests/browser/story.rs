@@ -1,4 +1,5 @@
-//! One person's way through the whole site, once with JavaScript and once without.
+//! One person's way through the whole site, once with JavaScript and once without. `bin/chain --test` sends
+//! it through nginx, over https.
 
 use thirtyfour::Key;
 
@@ -12,11 +13,11 @@ const TEXT: &str = "Some **bold** words and a [link](https://example.org/).\n\n-
 
 #[tokio::test]
 async fn a_person_signs_up_writes_votes_searches_edits_and_deletes() {
-    let site = site::served().await;
+    let site = site::chained_or_served().await;
     let others = older_posts(&site).await;
     let browser = Browser::open(&site).await;
 
-    live_through(&browser, &others).await;
+    live_through(&browser, "ada", &others).await;
     assert_eq!(site.wrong_scores().await, []);
 
     let kept: (usize, usize, String) =
@@ -27,11 +28,11 @@ async fn a_person_signs_up_writes_votes_searches_edits_and_deletes() {
 
 #[tokio::test]
 async fn the_same_person_does_all_of_it_without_javascript() {
-    let site = site::served().await;
+    let site = site::chained_or_served().await;
     let others = older_posts(&site).await;
     let browser = Browser::without_javascript(&site).await;
 
-    live_through(&browser, &others).await;
+    live_through(&browser, "ida", &others).await;
     assert_eq!(site.wrong_scores().await, []);
     browser.end().await;
 }
@@ -44,21 +45,21 @@ async fn older_posts(site: &TestSite) -> Vec<i64> {
     posts
 }
 
-async fn live_through(browser: &Browser, others: &[i64]) {
-    sign_up(browser).await;
+async fn live_through(browser: &Browser, name: &str, others: &[i64]) {
+    sign_up(browser, name).await;
     let post = publish(browser).await;
     vote(browser, others[3]).await;
     search(browser, post).await;
     edit(browser, post).await;
-    log_out_and_in(browser, post).await;
+    log_out_and_in(browser, name, post).await;
     delete(browser, post).await;
 }
 
-async fn sign_up(browser: &Browser) {
+async fn sign_up(browser: &Browser, name: &str) {
     browser.goto("/").await;
     browser.click("header a[href='/signup']").await;
-    browser.fill("#username", "ada").await;
-    browser.fill("#email", "ada@example.org").await;
+    browser.fill("#username", name).await;
+    browser.fill("#email", &format!("{name}@example.org")).await;
     browser.fill("#password", PASSWORD).await;
     browser.click("form[action='/signup'] button:not([type=button])").await;
     browser.is_at("/").await;
@@ -145,12 +146,12 @@ async fn edit(browser: &Browser, post: i64) {
     browser.reads("article .meta", "edited").await;
 }
 
-async fn log_out_and_in(browser: &Browser, post: i64) {
+async fn log_out_and_in(browser: &Browser, name: &str, post: i64) {
     browser.click("form[action='/logout'] button").await;
     browser.sees("header a[href^='/login']").await;
     browser.goto("/top").await;
     browser.click(&format!("#post-{post} a[href^='/login']")).await;
-    browser.fill("#login", "ADA@example.org").await;
+    browser.fill("#login", &format!("{}@example.org", name.to_uppercase())).await;
     browser.fill("#password", PASSWORD).await;
     browser.click("form[action='/login'] button:not([type=button])").await;
     browser.is_at(&format!("/top#post-{post}")).await;

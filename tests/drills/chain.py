@@ -6,8 +6,10 @@ and ends with whoever started it.
 """
 
 import argparse
+import base64
 import ctypes
 import glob
+import hashlib
 import json
 import os
 import pwd
@@ -279,8 +281,7 @@ class Chain:
         """Of the certificate's key, as browsers take it."""
         key = subprocess.run(["openssl", "x509", "-in", self.tls / "fullchain.pem", "-pubkey", "-noout"], capture_output=True, check=True)
         der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key.stdout, capture_output=True, check=True)
-        digest = subprocess.run(["openssl", "dgst", "-sha256", "-binary"], input=der.stdout, capture_output=True, check=True)
-        return subprocess.run(["openssl", "base64"], input=digest.stdout, capture_output=True, check=True, text=True).stdout.strip()
+        return base64.b64encode(hashlib.sha256(der.stdout).digest()).decode()
 
 
 def say(*words):
