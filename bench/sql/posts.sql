@@ -11,7 +11,7 @@ select id, author_id, title, url, first || E'\n\n' || second,
     '<p>' || first || E'</p>\n<p>' || second || E'</p>\n',
     regexp_replace(left(first || ' ' || second, 219), '\s\S*$', '') || '…', created_at
 from (
-    select id, 1 + (:users * power(bench.dice(id, 1, 1000000) / 1e6, 1.7))::bigint % :users as author_id,
+    select id, 1 + (:users * power(bench.dice(id, 1, 1000000) / 1e6::float8, 1.7))::bigint % :users as author_id,
         initcap(a.text) || ' ' || b.text as title,
         case when bench.dice(id, 2, 2) = 0 then 'https://' || split_part(a.text, ' ', 1) || '.example/' || id end as url,
         (select string_agg(text, ' ') from bench.sentences
@@ -33,7 +33,7 @@ from (
 insert into post_ranks (post_id, score, hot, created_at)
 select id, score, hot_rank(score, created_at), created_at
 from (
-    select id, created_at, least(4 * power(:posts, 0.6) * power(1 + id * :stride % :posts, -0.6), 0.9 * :users)::bigint as score
+    select id, created_at, least(4 * power(:posts::float8, 0.6) * power((1 + id * :stride % :posts)::float8, -0.6), 0.9 * :users)::bigint as score
     from posts where id between :first and :last
 ) ranked;
 
