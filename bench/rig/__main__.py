@@ -20,9 +20,6 @@ from load import Web, interleaved
 from servers import Memory, Peer, Site
 from system import Failure, memory, say
 
-# At one connection a request waits for nobody: what is left is its own time.
-GROWING = ["feed", "feed-pages", "feed-deep", "feed-in", "post-pages", "search-common", "search-middling", "search-rare",
-           "search-absent", "api-list", "vote"]
 PEOPLE = 64
 RUSH = 200
 DEPTH = 1000
@@ -46,7 +43,10 @@ def arguments():
         parser.error("--posts takes different numbers of 10000 or more")
     if given.rounds < 1 or given.seconds < 1:
         parser.error("--rounds and --seconds take 1 or more")
-    given.only = given.only and set(given.only.split(","))
+    names = list(dict.fromkeys([*asked.PAGES, *asked.PASSWORDS, *asked.GROWING]))
+    given.only = set(given.only.split(",")) if given.only else set()
+    if unknown := given.only.difference(names):
+        parser.error(f"--only: no row is called {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     if given.peer:
         given.peer = given.peer.resolve()
         if not (given.peer / "venv/bin/python").exists():
@@ -156,8 +156,6 @@ def compare(given, site, programs, folder, measured):
             peer.start()
             targets += asked.peer_targets(sample, peer, given.seconds)
         if given.only:
-            if unknown := given.only - {target.name for target in targets}:
-                raise Failure(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(dict.fromkeys(t.name for t in targets))}")
             targets = [target for target in targets if target.name in given.only]
         results = interleaved(targets, [16, 64], given.rounds, given.seconds, site.forget_log)
         measured["rows"] = report.rows(results)
@@ -229,12 +227,12 @@ def grow(given, sites):
             say(f"getting {site.database.posts:,} posts ready")
             site.start()
             sample = asked.Sample.of(site, 16, DEPTH)
-            kinds = [kind for kind in GROWING if not given.only or kind in given.only]
+            kinds = [kind for kind in asked.GROWING if not given.only or kind in given.only]
             for target in sample.targets(kinds, given.seconds):
                 targets.append(target)
                 sizes[target] = site.database.posts
         # The same kind on all sizes one after the other: they are what is compared.
-        targets.sort(key=lambda target: (GROWING.index(target.name), sizes[target]))
+        targets.sort(key=lambda target: (asked.GROWING.index(target.name), sizes[target]))
         results = interleaved(targets, [1], given.rounds, given.seconds, lambda: [site.forget_log() for site in sites])
         return [{"name": target.name, "posts": sizes[target], "rounds": rounds} for (target, _), rounds in results.items()]
     finally:

@@ -13,6 +13,13 @@ from system import Failure
 
 HERE = Path(__file__).resolve().parent.parent
 ENCODINGS = {"": {}, "-gzip": {"Accept-Encoding": "gzip"}, "-br": {"Accept-Encoding": "br"}}
+WORDS = ("common", "middling", "rare", "absent")
+# What is compared with all else, beside what sends a password.
+PAGES = ["feed", "feed-gzip", "feed-br", "feed-pages", "post", "post-gzip", "post-br", "post-pages",
+         *(f"search-{word}" for word in WORDS), "api-list", "feed-in", "feed-in-br", "vote", "vote-hot"]
+PASSWORDS = ["sign-up", "log-in"]
+# What grows with the tables. At one connection a request waits for nobody: what is left is its own time.
+GROWING = ["feed", "feed-pages", "feed-deep", "feed-in", "post-pages", *(f"search-{word}" for word in WORDS), "api-list", "vote"]
 # Made of syllables that stand in no text: see sql/posts.sql for those that do.
 NOWHERE = ["bol", "gar", "fim", "zet", "quo", "hul", "wex", "jad"]
 
@@ -104,10 +111,8 @@ def log_ins(people):
 
 def site_targets(sample, others, seconds):
     """Everything of the site. `others` log in: that ends the oldest sessions of who does it often."""
-    kinds = ["feed", "feed-gzip", "feed-br", "feed-pages", "post", "post-gzip", "post-br", "post-pages",
-             *(f"search-{word}" for word in sample.words), "api-list", "feed-in", "feed-in-br", "vote", "vote-hot"]
     return [
-        *sample.targets(kinds, seconds),
+        *sample.targets(PAGES, seconds),
         Web("sign-up", "site", sample.site, lambda: sign_ups(seconds), changes=True),
         Web("log-in", "site", sample.site, lambda: log_ins(others)),
     ]
@@ -120,7 +125,7 @@ def memory_targets(sample, memory):
     return [
         *(Web(kind, "memory", memory, lambda kind=kind: sample.pages_of(kind)) for kind in REMEMBERED),
         # A hash of a password and nothing else.
-        *(Web(kind, "memory", memory, lambda: [Request("/hash", "POST")]) for kind in ("sign-up", "log-in")),
+        *(Web(kind, "memory", memory, lambda: [Request("/hash", "POST")]) for kind in PASSWORDS),
     ]
 
 

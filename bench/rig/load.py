@@ -53,7 +53,7 @@ class Web(Target):
 
     def load(self, connections, seconds):
         if self.file is None or self.changes:
-            self.file = self.server.folder / f"{self.who}-{self.name}.requests"
+            self.file = self.server.folder / f"{self.server.port}-{self.who}-{self.name}.requests"
             self.file.write_text("".join(request.line() for request in self.requests()))
         begin = 0 if self.changes else random.randrange(1_000_000)
         return wrk(self.server.url, connections, seconds, self.file, begin)

@@ -37,7 +37,7 @@ def about(given, cluster, sizes):
         "load_before": os.getloadavg()[0],
         "versions": f"Postgres {cluster.version()}, {said('rustc', '--version')}, "
                     f"{(said('sh', '-c', 'wrk -v 2>&1 | head -n 1').split(' [')[0])}, Python {platform.python_version()}",
-        "rounds": given.rounds, "seconds": given.seconds, "peer": bool(given.peer), "only": sorted(given.only or []),
+        "rounds": given.rounds, "seconds": given.seconds, "peer": bool(given.peer), "only": sorted(given.only),
         "data": {str(posts): words for posts, words in sizes.items()},
     }
 
