@@ -89,10 +89,15 @@ class Site(Server):
     def sign_up(self, name):
         """The cookie of somebody new."""
         fields = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
-        answer = self.send(Request("/signup", "POST", FORM, urlencode(fields)))
-        for cookie in answer.headers.get_all("set-cookie") or []:
-            if found := re.match(r"((?:__Host-)?sid=[^;]+)", cookie):
-                return found[1]
+        for _ in range(30):
+            answer = self.send(Request("/signup", "POST", FORM, urlencode(fields)))
+            for cookie in answer.headers.get_all("set-cookie") or []:
+                if found := re.match(r"((?:__Host-)?sid=[^;]+)", cookie):
+                    return found[1]
+            if answer.status != 503:
+                break
+            # Busy: other things go on here.
+            time.sleep(1)
         raise Failure(f"the site answers {answer.status} to a sign-up and sets no session")
 
     def people(self, count):
