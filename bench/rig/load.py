@@ -56,7 +56,9 @@ class Web(Target):
             self.file = self.server.folder / f"{self.server.port}-{self.who}-{self.name}.requests"
             self.file.write_text("".join(request.line() for request in self.requests()))
         begin = 0 if self.changes else random.randrange(1_000_000)
-        return wrk(self.server.url, connections, seconds, self.file, begin)
+        result = wrk(self.server.url, connections, seconds, self.file, begin)
+        self.server.settle()
+        return result
 
 
 def wrk(url, connections, seconds, file, begin=0):

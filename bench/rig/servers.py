@@ -27,6 +27,7 @@ class Server:
 
     def begin(self, command, ready, environment=None, cwd=None):
         """Seconds from its start to its first answer."""
+        self.ready = ready
         begun = time.monotonic()
         self.process = start(command, self.log, env={**os.environ, **(environment or {})}, cwd=cwd or self.folder)
         while True:
@@ -53,6 +54,18 @@ class Server:
         finally:
             if connection is None:
                 own.close()
+
+    def settle(self):
+        """Waits, at most a minute, until what was asked and given up is out of the way: passwords that nobody
+        waits for any more would slow down what is measured next."""
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                if self.send(self.ready).seconds < 0.1:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.2)
 
     def get(self, path, **headers):
         return self.send(Request(path, headers=headers))
