@@ -175,12 +175,23 @@ impl Passwords {
         let turn = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = turn else { return Err(Error::Busy) };
         tokio::task::spawn_blocking(move || {
+            give_way();
             let done = work();
             drop(permit);
             done
         })
         .await
         .map_err(Error::internal)
+    }
+}
+
+/// Lets whoever reads go first: a log-in takes a core for as long as forty pages, and nobody notices when
+/// it takes a little longer. (On Linux a thread has a priority of its own; elsewhere it would be the whole
+/// program's.)
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(err) = rustix::process::setpriority_process(None, 10) {
+        tracing::debug!(%err, "cannot lower the priority of a hash");
     }
 }
 

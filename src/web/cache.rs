@@ -191,10 +191,10 @@ pub async fn answer(
     }
     let key = key.own();
     let asked = Asked::of(&request, id);
-    let mut asker = Some((request, next));
+    let mut waiting = Some((request, next));
     let mut own = None;
     let page = slot.page.get_or_init(|| async {
-        let (request, next) = asker.take()?;
+        let (request, next) = waiting.take()?;
         match Kept::of(next.run(whole(request)).await).await {
             Ok(kept) => Some(Arc::new(kept)),
             Err(response) => {
@@ -205,14 +205,14 @@ pub async fn answer(
     });
     let page = page.await.clone();
     if let Some(kept) = page {
-        if asker.is_none() {
+        if waiting.is_none() {
             // Once more, now that its size is known.
             cache.put(key, slot);
         }
         return kept.answer(asked);
     }
     cache.0.pages.remove_if(&key, |place| Arc::ptr_eq(&place.slot, &slot));
-    match (own, asker) {
+    match (own, waiting) {
         (Some(response), _) => response,
         // Waited in vain for an answer that was only another's.
         (None, Some((request, next))) => next.run(request).await,
