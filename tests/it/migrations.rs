@@ -199,7 +199,7 @@ impl Habit {
 
     fn name(self) -> &'static str {
         match self {
-            Habit::Read(_) => "reading",
+            Habit::Read(path) => path,
             Habit::Search => "searching",
             Habit::Vote => "voting",
             Habit::Publish => "publishing",
