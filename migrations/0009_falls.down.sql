@@ -1,4 +1,4 @@
-drop function fell_since;
+-- The columns and fell_since stay until the table goes: a program that still runs reads them, and the one
+-- before this version does not mind.
 drop trigger note_fall on post_ranks;
 drop function note_fall;
-alter table post_ranks drop column fell_at, drop column fell_in, drop column fell_from;

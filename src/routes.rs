@@ -177,8 +177,7 @@ fn made(app: App) -> Router {
         .layer(from_fn(limits::arrive_first))
         .layer(from_fn(limits::short_address))
         .layer(from_fn_with_state(app.clone(), in_its_words))
-        // Two, because their levels mean different things; what one has packed the other leaves alone.
-        .layer(CompressionLayer::new().no_gzip().quality(CompressionLevel::Precise(4)))
+        // Not brotli, which takes twice the time for what is sent once; kept pages have it (`cache`).
         .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
         .layer(from_fn_with_state(app.clone(), headers::security))
         .layer(from_fn_with_state(app.clone(), request_log::log))

@@ -15,6 +15,7 @@ mod everyone;
 mod head;
 mod interrupted;
 mod keyboard;
+mod live;
 mod older;
 mod script;
 mod site;

@@ -10,7 +10,14 @@ use axum::{
     extract::Request,
     middleware::{Next, from_fn},
 };
-use social_post::{mail::Mailer, routes, server, web::throttle::Throttle};
+use social_post::{
+    mail::Mailer,
+    routes, server,
+    web::{
+        cache::{self, PageCache},
+        throttle::Throttle,
+    },
+};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
@@ -54,13 +61,17 @@ pub async fn served_listing(origins: &[&str]) -> TestSite {
     listen((listener, site), |router| router).await
 }
 
-/// The same, noting every path it is asked for.
+/// The same, keeping pages as a site does that nobody else writes to, and noting every path it is asked
+/// for.
 pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
+    let (listener, mut site) = patient(unbound().await);
+    site.app.pages = PageCache::new(cache::LIFETIME);
+    site.router = routes::router(site.app.clone());
     let note = move |request: Request, next: Next| {
         asked.lock().unwrap().push(request.uri().path().to_owned());
         next.run(request)
     };
-    listen(patient(unbound().await), |router| router.layer(from_fn(note))).await
+    listen((listener, site), |router| router.layer(from_fn(note))).await
 }
 
 /// The same, waiting for its database no longer than it does elsewhere.

@@ -1026,7 +1026,8 @@ const COUNTERPARTS: [(&str, &str, &str, &str); 35] = [
 ];
 /// Also of the pages alone, and of no one's account: a link's own form, what other programs read, files, and how
 /// the site is.
-const OF_PAGES_ALONE: [(&str, &str); 18] = [
+const OF_PAGES_ALONE: [(&str, &str); 19] = [
+    ("GET", "/live"),
     ("GET", "/feed.atom"),
     ("GET", "/new/feed.atom"),
     ("GET", "/users/{username}/feed.atom"),

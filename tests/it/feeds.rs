@@ -492,7 +492,6 @@ async fn a_page_says_what_it_is_where_it_stands_and_which_feed_goes_with_it() {
         for feed in announced {
             read(&site, &feed).await;
         }
-        page.has("<link rel=\"search\" type=\"application/opensearchdescription+xml\" title=\"Social Post\" href=\"/opensearch.xml\">");
     }
     // What is somewhere else tomorrow is not for a search engine.
     for path in ["/", "/new", "/top", "/users/ada"] {
@@ -769,6 +768,8 @@ async fn the_manifest_names_icons_that_are_there_in_the_sizes_it_says() {
 async fn a_browser_can_search_the_site_from_its_own_field() {
     let site = TestSite::at(BASE).await;
     site.post_by("ada", "An owl & more").await;
+    let page = site.visitor().get("/search").await;
+    page.has("<link rel=\"search\" type=\"application/opensearchdescription+xml\" title=\"Social Post\" href=\"/opensearch.xml\">");
     for name in ["Social Post", "A <long> name & then \u{1}\u{FFFF} some more"] {
         let reply = called(&site, name).visitor().get("/opensearch.xml").await;
         assert_eq!(

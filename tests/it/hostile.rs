@@ -100,6 +100,7 @@ impl Field {
             Field::Id => post.to_string(),
             Field::Name | Field::Login => "ada".into(),
             Field::Asset => "nothing.css".into(),
+            Field::After("a post") => "7".to_owned(),
             Field::After(list) => cursor::encode(list, 1_700_000_000_000_000, 7, ""),
             Field::Period => "week".into(),
             Field::Sort => "new".into(),
@@ -233,7 +234,7 @@ fn reading() -> Vec<Door> {
         get("/favicon.ico", &[]),
         get("/healthz", &[]),
         get("/readyz", &[]),
-        get("/live", &[]),
+        get("/live", &[After("a post")]),
     ]
 }
 
@@ -466,6 +467,7 @@ fn allowed(
         (_, Field::Next) => &[303],
         (_, Field::Ballot) if value == b"0" => saved,
         (Oddity::Nul, _) | (_, Field::Ballot) => &[422],
+        (Oddity::Text, Field::After("a post")) => &[200, 400],
         // Empty is as good as none; a place in the list of a period is none in that of another.
         (Oddity::Text, Field::After(_) | Field::Period | Field::Sort) if value.is_empty() => {
             &[200, 400]

@@ -22,7 +22,7 @@ async fn a_post_is_published_read_edited_and_deleted() {
     let page = publish(&ada, " A **title** ", "https://www.example.org/x?y", "Some *text*.").await;
     let read = ada.get(&page).await;
     read.has("Your post is live.").has("A **title**").has("<em>text</em>").has(">example.org<");
-    read.has("rel=\"ugc nofollow noopener noreferrer\"").lacks("edited");
+    read.has("rel=\"ugc nofollow noopener noreferrer\"").lacks(">edited<");
     site.visitor().get("/new").await.has("A **title**").has("Some text.").has(">example.org<");
 
     let form = ada.get(&format!("{page}/edit")).await;
