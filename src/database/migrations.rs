@@ -177,9 +177,7 @@ async fn go_with(connection: &mut PgConnection, course: Course) -> Result<(), Mi
     for (migration, direction) in plan(&steps(connection).await?, course)? {
         match direction {
             Direction::Forth => apply(connection, migration).await?,
-            Direction::Finish => {
-                finish(connection, migration, &Parts::all(&migration.sql).indexes).await?;
-            }
+            Direction::Finish => finish(connection, migration, &Parts::all(&migration.sql)).await?,
             Direction::Back => revert(connection, migration).await?,
         }
         let direction = direction.word();
@@ -277,7 +275,7 @@ async fn take_turn(connection: &mut PgConnection) -> Result<(), MigrationError> 
 
 async fn apply(connection: &mut PgConnection, migration: &Migration) -> Result<(), MigrationError> {
     let begun = Instant::now();
-    let Parts { text, indexes } = Parts::of(connection, &migration.sql).await?;
+    let parts = Parts::of(connection, &migration.sql).await?;
     let record =
         "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
         values ($1, $2, $3, $4, -1)";
@@ -285,11 +283,11 @@ async fn apply(connection: &mut PgConnection, migration: &Migration) -> Result<(
         sqlx::query(record)
             .bind(migration.version)
             .bind(migration.description.to_string())
-            .bind(indexes.is_empty())
+            .bind(parts.indexes.is_empty())
             .bind(migration.checksum.to_vec())
     };
-    in_a_moment(connection, migration, &text, record).await?;
-    finish(connection, migration, &indexes).await?;
+    in_a_moment(connection, migration, &parts.text, record).await?;
+    finish(connection, migration, &parts).await?;
     let took = i64::try_from(begun.elapsed().as_nanos()).unwrap_or(i64::MAX);
     sqlx::query("update _sqlx_migrations set execution_time = $2 where version = $1")
         .bind(migration.version)
@@ -299,13 +297,17 @@ async fn apply(connection: &mut PgConnection, migration: &Migration) -> Result<(
     Ok(())
 }
 
+/// What is to be there again on a table that has rows is built before the rest goes: broken off in
+/// between, the migration still counts as applied, and nothing is missing.
 async fn revert(
     connection: &mut PgConnection,
     migration: &Migration,
 ) -> Result<(), MigrationError> {
+    let parts = Parts::of(connection, &migration.sql).await?;
+    build(connection, migration, &parts.indexes).await?;
     let forget =
         || sqlx::query("delete from _sqlx_migrations where version = $1").bind(migration.version);
-    in_a_moment(connection, migration, &migration.sql, forget).await
+    in_a_moment(connection, migration, &parts.text_back(), forget).await
 }
 
 type Statement = sqlx::query::Query<'static, Postgres, PgArguments>;
@@ -344,9 +346,25 @@ async fn in_one(connection: &mut PgConnection, text: &str, record: Statement) ->
     tx.commit().await
 }
 
-/// Builds what is missing of the indexes beside readers and writers, and counts the migration as
-/// finished.
+/// Builds what is missing of the indexes beside readers and writers, drops those that they replace, and
+/// counts the migration as finished.
 async fn finish(
+    connection: &mut PgConnection,
+    migration: &Migration,
+    parts: &Parts,
+) -> Result<(), MigrationError> {
+    build(connection, migration, &parts.indexes).await?;
+    for name in &parts.replaced {
+        beside_all(connection, &format!("drop index concurrently if exists {name}")).await?;
+    }
+    sqlx::query("update _sqlx_migrations set success = true where version = $1 and not success")
+        .bind(migration.version)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn build(
     connection: &mut PgConnection,
     migration: &Migration,
     indexes: &[Index],
@@ -359,11 +377,16 @@ async fn finish(
             cause,
         })?;
     }
-    sqlx::query("update _sqlx_migrations set success = true where version = $1 and not success")
-        .bind(migration.version)
-        .execute(connection)
-        .await?;
     Ok(())
+}
+
+/// A statement that waits for everybody's open transactions, while nobody waits for it.
+async fn beside_all(connection: &mut PgConnection, statement: &str) -> sqlx::Result<()> {
+    connection.execute("set lock_timeout = 0").await?;
+    let done = connection.execute(statement).await;
+    let wait = format!("set lock_timeout = '{}ms'", LOCK_WAIT.as_millis());
+    connection.execute(wait.as_str()).await?;
+    done.map(drop)
 }
 
 /// Not only when the time is over: to break a deadlock Postgres ends one of the two, which may be us.
@@ -399,6 +422,8 @@ async fn holders(connection: &mut PgConnection) -> sqlx::Result<String> {
 struct Parts {
     text: String,
     indexes: Vec<Index>,
+    /// Indexes to drop that others take the place of: those must be built first.
+    replaced: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -429,12 +454,18 @@ impl Parts {
     }
 
     fn split(sql: &str, is_apart: impl Fn(&str) -> bool) -> Parts {
-        let mut parts = Parts { text: String::new(), indexes: Vec::new() };
+        let mut parts = Parts { text: String::new(), indexes: Vec::new(), replaced: Vec::new() };
         for statement in sql.split_inclusive(";\n") {
             // What comments on the statement stands before it.
             let lines: Vec<&str> =
                 statement.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
-            match Index::parse(lines.join("\n").trim()) {
+            let lines = lines.join("\n");
+            let dropped = lines.trim().strip_prefix("drop index ");
+            match Index::parse(lines.trim()) {
+                None if !parts.indexes.is_empty() && dropped.is_some() => {
+                    let name = dropped.map(|name| name.trim_end_matches(';').to_owned());
+                    parts.replaced.extend(name);
+                }
                 Some(index)
                     if !sql.contains(&format!("create table {} ", index.table))
                         && is_apart(&index.table) =>
@@ -445,6 +476,13 @@ impl Parts {
             }
         }
         parts
+    }
+
+    /// The text for a way back, whose indexes are built by then. It drops indexes first: what else goes
+    /// may be what they need.
+    fn text_back(&self) -> String {
+        let drops = self.replaced.iter().map(|name| format!("drop index {name};\n"));
+        drops.chain([self.text.clone()]).collect()
     }
 }
 
@@ -470,17 +508,13 @@ impl Index {
             Some(true) => return Ok(()),
             // What an earlier try left is not good for anything.
             Some(false) => {
-                connection.execute(format!("drop index concurrently {name}").as_str()).await?;
+                beside_all(connection, &format!("drop index concurrently {name}")).await?;
             }
             None => {}
         }
         let unique = if *is_unique { "unique " } else { "" };
-        let create = format!("create {unique}index concurrently {name} {definition}");
-        connection.execute("set lock_timeout = 0").await?;
-        let built = connection.execute(create.as_str()).await;
-        let wait = format!("set lock_timeout = '{}ms'", LOCK_WAIT.as_millis());
-        connection.execute(wait.as_str()).await?;
-        built.map(drop)
+        beside_all(connection, &format!("create {unique}index concurrently {name} {definition}"))
+            .await
     }
 }
 
@@ -549,7 +583,10 @@ async fn try_out(
         let parts = match direction {
             Direction::Forth => Parts::of(&mut tx, &migration.sql).await?,
             Direction::Finish => Parts { text: String::new(), ..Parts::all(&migration.sql) },
-            Direction::Back => Parts { text: migration.sql.to_string(), indexes: Vec::new() },
+            Direction::Back => {
+                let parts = Parts::of(&mut tx, &migration.sql).await?;
+                Parts { text: parts.text_back(), ..parts }
+            }
         };
         let begun = Instant::now();
         let outcome = tx.execute(parts.text.as_str()).await;
@@ -680,13 +717,29 @@ mod tests {
     }
 
     #[test]
+    fn an_index_goes_only_once_the_one_in_its_place_is_built() {
+        let sql = "create function f();\ncreate index new_idx on old (f());\ndrop index old_idx;\n";
+        let parts = Parts::all(sql);
+        assert_eq!((parts.text.as_str(), parts.indexes.len()), ("create function f();\n", 1));
+        assert_eq!(parts.replaced, ["old_idx"]);
+        let back = "create index old_idx on old (x);\ndrop function g;\ndrop index new_idx;\ndrop function f;\n";
+        assert_eq!(
+            Parts::all(back).text_back(),
+            "drop index new_idx;\ndrop function g;\ndrop function f;\n"
+        );
+        // Where nothing is built apart, all is done in the order in which it is written.
+        assert_eq!(Parts::split(back, |_| false).text_back(), back);
+    }
+
+    #[test]
     fn every_migration_of_ours_is_read_to_the_last_word() {
         for migration in MIGRATIONS.iter() {
             assert_eq!(Parts::split(&migration.sql, |_| false).text, *migration.sql);
             let apart = Parts::all(&migration.sql);
             let written = migration.sql.matches("index ").count();
             let kept = apart.text.matches("index ").count();
-            assert_eq!(written - kept, apart.indexes.len(), "{}", migration.description);
+            let apart = apart.indexes.len() + apart.replaced.len();
+            assert_eq!(written - kept, apart, "{}", migration.description);
         }
         let search = ups().find(|migration| migration.version == 5).map(|search| &search.sql);
         assert_eq!(Parts::all(search.unwrap()).indexes[0].name, "posts_title_trgm_idx");

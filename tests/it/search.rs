@@ -133,6 +133,95 @@ async fn newest_first_goes_on_behind_the_bound() {
     }
 }
 
+/// Posts of several years, some days with many and some with none, some at the very same moment.
+async fn scatter(db: &sqlx::PgPool, posts: i32) {
+    for statement in [
+        format!(
+            "insert into posts (author_id, title, body, body_html, excerpt, created_at)
+            select 1, concat_ws(' ', 'all', case when random() < 0.3 then 'many' end,
+                case when random() < 0.03 then 'some' end, case when age > 900 then 'once' end), '', '', '',
+                timestamptz '2026-06-01 12:00:00Z' - make_interval(days => age, hours => (random() * 9)::int)
+            from (select (power(random(), 3) * 1500)::int as age from generate_series(1, {posts})) thrown"
+        ),
+        "insert into post_ranks select id, 0, hot_rank(0, created_at), created_at from posts on conflict do nothing".to_owned(),
+        "insert into post_search select id, created_at, search_document(title, body) from posts on conflict do nothing".to_owned(),
+        "analyze".to_owned(),
+    ] {
+        sqlx::query(&statement).execute(db).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn to_look_at_the_newest_days_first_changes_no_answer() {
+    let site = TestSite::new().await;
+    site.post_by("ada", "all").await;
+    scatter(&site.db, 1500).await;
+    let differences = "
+        select asked, wanted, near, before.post_id, author
+        from unnest(array['all', 'many', 'some', 'once', 'many some', 'some or once', 'all -many', 'nowhere']) asked,
+            unnest(array[1, 30, 200, 5000]) wanted, unnest(array[0, 1, 7, 100, 4000]) near,
+            (select created_at, post_id from post_search where post_id % 271 = 0
+                union all select 'infinity', 9223372036854775807) before,
+            unnest(array[null, 1, 2]) author,
+            lateral (select extract(epoch from before.created_at)::float8) as place (epoch),
+            lateral (select array_agg(post_id) from
+                search_newest(search_query(asked), wanted, epoch, before.post_id, author, near)) as banded (found),
+            lateral (select array_agg(post_id) from (
+                select s.post_id from post_search s join posts p on p.id = s.post_id
+                where document @@ search_query(asked) and p.author_id = coalesce(author, p.author_id)
+                    and (extract(epoch from s.created_at)::float8, s.post_id) < (epoch, before.post_id)
+                order by s.created_at desc, s.post_id desc limit wanted) s) as plain (found)
+        where banded.found is distinct from plain.found";
+    assert_eq!(site.count(&format!("select count(*) from ({differences}) d")).await, 0);
+}
+
+#[tokio::test]
+async fn a_stretch_of_days_is_covered_once_and_by_few_names() {
+    let site = TestSite::new().await;
+    let wrong = "
+        select count(*) from generate_series(-1203, 12000, 401) oldest, unnest(array[0, 1, 9, 10, 99, 777, 4321]) more,
+            lateral (select search_cover(oldest, oldest + more)) as cover (names)
+        where cardinality(names) > 60 or exists (
+            select from generate_series(oldest - 1001, oldest + more + 1001) day,
+                lateral (select cardinality(array(select unnest(names) intersect all
+                    select unnest(search_spans(timestamptz '2000-01-01 05:00:00Z' + day * interval '1 day'))))) as hits (count)
+            where hits.count <> (day between oldest and oldest + more)::int)";
+    assert_eq!(site.count(wrong).await, 0);
+}
+
+#[tokio::test]
+async fn what_only_the_oldest_posts_say_is_found_behind_thousands() {
+    let site = TestSite::new().await;
+    let filler = site.post_by("ada", "all").await;
+    scatter(&site.db, 6000).await;
+    let oldest: i64 = sqlx::query_scalar(
+        "with old as (select id from posts order by created_at, id limit 1)
+        update post_search set document = search_document('owl', '') where post_id = (select id from old)
+        returning post_id",
+    )
+    .fetch_one(&site.db)
+    .await
+    .unwrap();
+    sqlx::query("update post_search set document = search_document('owl', '') where post_id = $1")
+        .bind(filler)
+        .execute(&site.db)
+        .await
+        .unwrap();
+    let visitor = site.visitor();
+    for sort in ["relevance", "new", "top"] {
+        let found = visitor.get(&format!("/search?q=owl&sort={sort}")).await;
+        found.has("2 results");
+        let mut posts = found.posts();
+        if sort == "new" {
+            assert_eq!(posts, [filler, oldest]);
+        }
+        posts.sort_unstable();
+        assert_eq!(posts, [filler, oldest], "{sort}");
+    }
+    let found = visitor.get("/api/v1/posts?search=owl&sort=new").await;
+    assert_eq!(found.member("posts")[1]["id"], oldest);
+}
+
 #[tokio::test]
 async fn a_typing_error_finds_titles_that_look_alike() {
     let site = TestSite::new().await;
