@@ -352,9 +352,9 @@ async fn who_has_it_already_is_not_sent_it_again() {
         let etag = first.header("etag").to_owned();
         let strong = etag.trim_start_matches("W/").to_owned();
         assert!(strong.len() > 10 && etag != strong, "{path}: {etag}");
-        let request = stranger.request(Method::HEAD, path).header("accept-encoding", "br");
+        let request = stranger.request(Method::HEAD, path).header("accept-encoding", "gzip");
         let packed = stranger.send(request, "").await;
-        assert_eq!((packed.header("content-encoding"), packed.header("etag")), ("br", &*etag));
+        assert_eq!((packed.header("content-encoding"), packed.header("etag")), ("gzip", &*etag));
         for held in
             [&etag, &strong, "*", &format!("\"other\", {etag}"), &format!("W/\"a\",{strong}")]
         {
