@@ -496,7 +496,8 @@ async fn a_cookie_gives_nothing_in_the_api_and_a_token_nothing_on_pages() {
         let token = format!("Bearer {}", program.token.as_ref().unwrap());
         let (with, without) = (ask(&token).await, ask("x").await);
         assert_eq!(with.status, without.status, "{method} {path}");
-        if !without.body.contains("name=\"key\"") {
+        // A form has a key of its own, and a stream begins with the time.
+        if !without.body.contains("name=\"key\"") && path != "/live" {
             assert_eq!(with.body, without.body, "{method} {path}");
         }
         with.lacks("Logged in as");
