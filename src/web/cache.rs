@@ -220,14 +220,14 @@ pub async fn answer(
     }
 }
 
-/// Without a session, and without a message that waits to be shown.
+/// Without a session, without a message that waits to be shown, and not just after writing (`reader`).
 fn is_anybody(request: &Request) -> bool {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut cookies = request.headers().get_all(header::COOKIE).iter();
     let says_who = |cookies: &HeaderValue| {
         // Whatever is in front of the name, and however it is spelled exactly: that is read further in.
         let holds = |name: &[u8]| cookies.as_bytes().windows(name.len()).any(|part| part == name);
-        holds(b"sid") || holds(b"flash")
+        holds(b"sid") || holds(b"flash") || holds(b"wrote")
     };
     is_read && !cookies.any(says_who)
 }

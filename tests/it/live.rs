@@ -133,6 +133,13 @@ async fn nobody_sees_anothers_page_and_no_message_is_kept() {
     waiting.set_cookie("flash", "deleted");
     waiting.get("/").await.has("Your post is deleted.");
     site.visitor().get("/").await.lacks("Your post is deleted.");
+    // Who has just written, and logged out since, sees what is there and not what was kept.
+    read(&site, "/new").await;
+    site.post_by("ada", "Behind the cache").await;
+    site.visitor().get("/new").await.lacks("Behind the cache");
+    let writer = site.visitor();
+    writer.set_cookie("wrote", "1");
+    writer.get("/new").await.has("Behind the cache");
     // A cookie of another site on the same host changes nothing, one that is nearly ours is asked about.
     let other = site.visitor();
     other.set_cookie("theme", "dark");
