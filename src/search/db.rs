@@ -22,8 +22,11 @@ const LOOKED_AT: i32 = 8000;
 /// for them all Postgres takes a few milliseconds. It goes on to older ones only for what is missing.
 const NEAR: i64 = 4000;
 
+/// How many of the newest titles, in whole days, are compared with words that no post has.
+const COMPARED: i64 = 10_000;
+
 /// Posts that have all the words, in the order asked for, from `after` on; one more than a page,
-/// where there is one. Where nothing has them, the titles that look most alike.
+/// where there is one. Where nothing has them, those of the newest titles that look most alike.
 ///
 /// At most [`BOUND`] matches are ranked, the newest ones; newest-first goes on through all of
 /// them. However many posts have a word, not many more are read than count: `search_newest` begins with
@@ -64,6 +67,11 @@ pub async fn find(
             union all
             (select id, word_similarity($1, title)::float8, true from posts
             where $1 <% title and to_tsvector('simple', title) is not null and $3 = 'infinity' and not exists (select from hits)
+                and search_spans(created_at) && (
+                    select search_cover(search_day(min(created_at)), search_day(max(created_at))) from (
+                        select created_at from post_ranks order by created_at desc, post_id desc limit $11
+                    ) as newest
+                )
             order by $1 <<-> title, id desc limit 10)
         )
         select r.post_id as "id: PostId", u.username as "author: Username", p.title,
@@ -91,6 +99,7 @@ pub async fn find(
         LOOKED_AT,
         After::begun(after),
         NEAR,
+        COMPARED,
     )
     .fetch_all(db)
     .await?;

@@ -96,7 +96,7 @@ pub fn feed_href(words: &str) -> String {
 }
 
 /// How many matches are looked at for an order that has to see them all; the newest ones count.
-pub const BOUND: i64 = 1000;
+pub const BOUND: i64 = 500;
 
 /// One page of results.
 #[derive(Debug)]
