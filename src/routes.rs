@@ -23,7 +23,9 @@ use crate::{
     database::Replica,
     live::{self, Live},
     mail::Mailer,
-    metrics, openapi, posts, search,
+    metrics, openapi,
+    posts::{self, shared::SharedLists},
+    search,
     server::Stop,
     users::{
         self, Passwords,
@@ -60,6 +62,7 @@ pub struct App {
     pub limits: Limits,
     pub throttle: Throttle,
     pub pages: PageCache,
+    pub lists: SharedLists,
     pub live: Live,
     pub stop: Stop,
 }
@@ -80,6 +83,8 @@ pub fn router(app: App) -> Router {
 }
 
 fn made(app: App) -> Router {
+    // Each request clones what its layers know: none knows the whole of it.
+    let sources = (app.replica.clone(), app.site.clone());
     // Anyone may keep these for a moment, apart for each viewer.
     let reading = Router::new()
         .route("/", get(posts::pages::hot))
@@ -91,7 +96,7 @@ fn made(app: App) -> Router {
         .route("/users/{username}", get(users::pages::people::show))
         .layer(from_fn(etag::unless_held))
         .layer(from_fn_with_state(app.live.clone(), live::pages::tune))
-        .layer(from_fn_with_state(app.clone(), reader::from_the_replica));
+        .layer(from_fn_with_state(sources.clone(), reader::from_the_replica));
 
     // Whatever fails here, what was typed comes back (`give_back`, below).
     let writing = Router::new()
@@ -127,12 +132,12 @@ fn made(app: App) -> Router {
         .merge(acting)
         .fallback(error::no_such_page)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(from_fn_with_state(app.clone(), users::viewer::by_cookie))
+        .layer(from_fn_with_state((app.db.clone(), app.site.clone()), users::viewer::by_cookie))
         .layer(users::sessions::layer(app.db.clone(), &app.site))
-        .layer(from_fn_with_state(app.clone(), flash::carry))
-        .layer(from_fn_with_state(app.clone(), reader::mark_writers))
-        .layer(from_fn_with_state(app.clone(), csrf::same_origin_only))
-        .layer(from_fn_with_state(app.clone(), cookies::strict))
+        .layer(from_fn_with_state(app.site.clone(), flash::carry))
+        .layer(from_fn_with_state(sources.clone(), reader::mark_writers))
+        .layer(from_fn_with_state(app.site.clone(), csrf::same_origin_only))
+        .layer(from_fn_with_state(app.site.clone(), cookies::strict))
         .layer(DefaultBodyLimit::max(limits::SMALL_BODY))
         .layer(from_fn(headers::caching));
 
@@ -149,7 +154,7 @@ fn made(app: App) -> Router {
         .route("/.well-known/security.txt", get(well_known::security))
         .route("/.well-known/change-password", get(well_known::change_password))
         .layer(from_fn(etag::unless_held))
-        .layer(from_fn_with_state(app.clone(), reader::from_the_replica))
+        .layer(from_fn_with_state(sources.clone(), reader::from_the_replica))
         .layer(from_fn(headers::caching));
 
     let files = Router::new()
@@ -172,15 +177,15 @@ fn made(app: App) -> Router {
         .layer(from_fn(page::without_trailing_slash))
         .layer(from_fn_with_state(app.live.clone(), live::note))
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(from_fn_with_state(app.clone(), limits::run_to_the_end))
-        .layer(from_fn_with_state(app.clone(), posts::writing::give_back))
+        .layer(from_fn_with_state(app.limits.clone(), limits::run_to_the_end))
+        .layer(from_fn_with_state(app.site.clone(), posts::writing::give_back))
         .layer(from_fn(limits::arrive_first))
         .layer(from_fn(limits::short_address))
-        .layer(from_fn_with_state(app.clone(), in_its_words))
+        .layer(from_fn_with_state(app.site.clone(), in_its_words))
         // Not brotli, which takes twice the time for what is sent once; kept pages have it (`cache`).
         .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
-        .layer(from_fn_with_state(app.clone(), headers::security))
-        .layer(from_fn_with_state(app.clone(), request_log::log))
+        .layer(from_fn_with_state(app.site.clone(), headers::security))
+        .layer(from_fn_with_state(app.site.clone(), request_log::log))
         .with_state(app)
 }
 
@@ -236,15 +241,18 @@ fn api(app: &App) -> Router<App> {
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(openapi::docs));
 
-    me.merge(people.merge(posts).layer(from_fn_with_state(app.clone(), reader::from_the_replica)))
-        .merge(described)
-        .fallback(error::no_such_page)
-        .method_not_allowed_fallback(error::no_such_method)
-        .layer(from_fn_with_state(app.clone(), bearer::by_token))
-        .merge(entering)
-        .layer(map_request(bearer::without_cookie))
-        .layer(option_layer(cors(&app.origins)))
-        .layer(map_response(page::not_stored_by_default))
+    let sources = (app.replica.clone(), app.site.clone());
+    me.merge(
+        people.merge(posts).layer(from_fn_with_state(sources.clone(), reader::from_the_replica)),
+    )
+    .merge(described)
+    .fallback(error::no_such_page)
+    .method_not_allowed_fallback(error::no_such_method)
+    .layer(from_fn_with_state(app.clone(), bearer::by_token))
+    .merge(entering)
+    .layer(map_request(bearer::without_cookie))
+    .layer(option_layer(cors(&app.origins)))
+    .layer(map_response(page::not_stored_by_default))
 }
 
 /// Nothing by default; otherwise exactly the listed origins, and never with credentials.

@@ -60,7 +60,10 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 /// Whether the program is to end: asked once, it finishes what runs; asked again, it ends at once.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
+pub struct Stop(Arc<Wishes>);
+
+#[derive(Debug, Default)]
+struct Wishes {
     asked: CancellationToken,
     at_once: CancellationToken,
 }
@@ -68,21 +71,21 @@ pub struct Stop {
 impl Stop {
     pub fn ask(&self) {
         if self.is_asked() {
-            self.at_once.cancel();
+            self.0.at_once.cancel();
         }
-        self.asked.cancel();
+        self.0.asked.cancel();
     }
 
     pub fn is_asked(&self) -> bool {
-        self.asked.is_cancelled()
+        self.0.asked.is_cancelled()
     }
 
     pub async fn asked(&self) {
-        self.asked.cancelled().await;
+        self.0.asked.cancelled().await;
     }
 
     pub fn is_at_once(&self) -> bool {
-        self.at_once.is_cancelled()
+        self.0.at_once.is_cancelled()
     }
 
     /// Asks at each SIGTERM and SIGINT; does not end.
@@ -146,7 +149,7 @@ pub async fn serve(
         ended = timeout(DRAIN, ended) => if ended.is_err() {
             tracing::warn!("stopped before everything was finished");
         },
-        () = stop.at_once.cancelled() => tracing::warn!("asked twice: stopped at once"),
+        () = stop.0.at_once.cancelled() => tracing::warn!("asked twice: stopped at once"),
     }
 }
 

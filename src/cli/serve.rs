@@ -23,13 +23,14 @@ use crate::{
     database::{Replica, local::LocalPostgres, pool},
     live::{self, Live},
     mail::Mailer,
-    posts,
+    posts::{self, shared::SharedLists},
     routes::{self, App},
     server::{self, Listener, Patience, Stop},
     tasks,
     users::{self, Passwords, secret::Secret, tokens::Tokens},
     web::{
-        cache::{self, PageCache},
+        cache::PageCache,
+        kept::{self, Changes},
         limits::Limits,
         throttle::Throttle,
     },
@@ -115,7 +116,7 @@ async fn serve(
     may_migrate: bool,
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
-    let pages = PageCache::new(cache::LIFETIME);
+    let changes = Changes::new(kept::LIFETIME);
     let replica = settings
         .replica
         .as_ref()
@@ -136,8 +137,9 @@ async fn serve(
         mailer: Mailer::new(settings.mail.as_ref())?,
         limits: Limits::default(),
         throttle: Throttle::new(settings.rate_limits),
-        live: Live::new(pages.clone(), stop.clone(), settings.rate_limits),
-        pages,
+        live: Live::new(changes.clone(), stop.clone(), settings.rate_limits),
+        pages: PageCache::new(&changes),
+        lists: SharedLists::new(&changes),
         stop: stop.clone(),
     };
     if !settings.rate_limits {

@@ -27,7 +27,7 @@ use axum::{
 use sqlx::PgPool;
 use tokio::{sync::Notify, time::sleep};
 
-use crate::{posts::PostId, server::Stop, tasks::keep_doing, web::cache::PageCache};
+use crate::{posts::PostId, server::Stop, tasks::keep_doing, web::kept::Changes};
 use streams::Streams;
 
 /// How long changes are gathered before the others are told: a rush of votes is one word.
@@ -56,7 +56,7 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     /// Names this process among those at the database.
     origin: String,
-    kept: PageCache,
+    changes: Changes,
     /// What the other processes have not been told yet.
     outbox: Mutex<BTreeSet<Change>>,
     posted: Notify,
@@ -69,12 +69,12 @@ struct Inner {
 }
 
 impl Live {
-    /// Over the pages that `kept` holds. Streams end when `stop` is asked for, and each client has
+    /// Counts in `changes` what it hears of. Streams end when `stop` is asked for, and each client has
     /// a bounded number of them where `is_limited`.
-    pub fn new(kept: PageCache, stop: Stop, is_limited: bool) -> Live {
+    pub fn new(changes: Changes, stop: Stop, is_limited: bool) -> Live {
         Live(Arc::new(Inner {
             origin: uuid::Uuid::now_v7().simple().to_string(),
-            kept,
+            changes,
             outbox: Mutex::default(),
             posted: Notify::new(),
             touched: Mutex::default(),
@@ -93,17 +93,17 @@ impl Live {
 
     /// What a change means in this process.
     fn hear(&self, change: Change) {
-        let Inner { kept, touched, changed, streams, .. } = &*self.0;
+        let Inner { changes, touched, changed, streams, .. } = &*self.0;
         match change {
-            Change::All => kept.forget_all(),
-            Change::Lists => kept.forget_lists(),
+            Change::All => changes.forget_all(),
+            Change::Lists => changes.forget_lists(),
             Change::Post(id) => {
-                kept.forget_post(id.0);
+                changes.forget_post(id.0);
                 lock(touched).insert(id);
                 changed.notify_one();
             }
             Change::New(id) => {
-                kept.forget_lists();
+                changes.forget_lists();
                 streams.add_new(id);
                 changed.notify_one();
             }

@@ -6,6 +6,7 @@ pub mod feeds;
 pub mod markdown;
 pub mod pages;
 pub mod ranking;
+pub mod shared;
 pub mod sitemap;
 pub mod standing;
 pub mod writing;

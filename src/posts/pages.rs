@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use super::{
     Listed, Post, PostId, Score, Slice, db,
     ranking::{After, Hot, Order, Period, Rank, Written},
+    shared::{Rendered, SharedLists},
     standing::{self, Standing},
 };
 use crate::{
@@ -33,7 +34,14 @@ pub struct List {
     pub older: Option<String>,
 }
 
-pub struct Row {
+pub enum Row {
+    Found(Box<Found>),
+    /// Written out already, for many.
+    Rendered(Rendered),
+}
+
+/// A post as it was read for a list.
+pub struct Found {
     pub post: Listed,
     /// Where a search found its words.
     pub marks: Option<Marks>,
@@ -53,7 +61,10 @@ impl List {
         posts.truncate(page);
         let end = posts.last().filter(|_| is_full);
         let older = end.map(|end| address(After::post(end).encode(list, after)));
-        let rows = posts.into_iter().map(|post| Row { post, marks: None }).collect();
+        let rows = posts
+            .into_iter()
+            .map(|post| Row::Found(Box::new(Found { post, marks: None })))
+            .collect();
         List { rows, older }
     }
 }
@@ -83,26 +94,34 @@ pub struct Paged {
 pub async fn hot(
     shell: Shell,
     Reader(db): Reader,
+    State(lists): State<SharedLists>,
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Hot>::decode("hot", query.after.as_deref())?;
-    let posts = db::hot(&db, shell.viewer_id(), after.as_ref(), Slice::PAGE).await?;
-    let address = |cursor| format!("/?after={cursor}");
-    let list = List::new(posts, "hot", after.as_ref(), address);
+    let read = async |viewer| {
+        let posts = db::hot(&db, viewer, after.as_ref(), Slice::PAGE).await?;
+        let address = |cursor| format!("/?after={cursor}");
+        Ok(List::new(posts, "hot", after.as_ref(), address))
+    };
+    let list = lists.list(&db, &shell, &headers, read).await?;
     Ok(feed(shell, Order::Hot, list, after.is_some(), &headers))
 }
 
 pub async fn newest(
     shell: Shell,
     Reader(db): Reader,
+    State(lists): State<SharedLists>,
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = After::<Written>::decode("new", query.after.as_deref())?;
-    let posts = db::newest(&db, shell.viewer_id(), after.as_ref(), Slice::PAGE).await?;
-    let address = |cursor| format!("/new?after={cursor}");
-    let list = List::new(posts, "new", after.as_ref(), address);
+    let read = async |viewer| {
+        let posts = db::newest(&db, viewer, after.as_ref(), Slice::PAGE).await?;
+        let address = |cursor| format!("/new?after={cursor}");
+        Ok(List::new(posts, "new", after.as_ref(), address))
+    };
+    let list = lists.list(&db, &shell, &headers, read).await?;
     Ok(feed(shell, Order::New, list, after.is_some(), &headers))
 }
 
@@ -116,14 +135,18 @@ pub struct TopQuery {
 pub async fn top(
     shell: Shell,
     Reader(db): Reader,
+    State(lists): State<SharedLists>,
     Query(query): Query<TopQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let name = format!("top {}", query.t.word());
     let after = After::<Score>::decode(&name, query.after.as_deref())?;
-    let posts = db::top(&db, shell.viewer_id(), query.t, after.as_ref(), Slice::PAGE).await?;
-    let address = |cursor| format!("/top?t={}&after={cursor}", query.t.word());
-    let list = List::new(posts, &name, after.as_ref(), address);
+    let read = async |viewer| {
+        let posts = db::top(&db, viewer, query.t, after.as_ref(), Slice::PAGE).await?;
+        let address = |cursor| format!("/top?t={}&after={cursor}", query.t.word());
+        Ok(List::new(posts, &name, after.as_ref(), address))
+    };
+    let list = lists.list(&db, &shell, &headers, read).await?;
     Ok(feed(shell, Order::Top(query.t), list, after.is_some(), &headers))
 }
 

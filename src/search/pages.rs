@@ -15,7 +15,7 @@ use crate::{
     config::Site,
     posts::{
         Listed, feeds,
-        pages::{List, Older},
+        pages::{List, Older, Row},
         ranking::{After, Hot},
     },
     web::{
@@ -148,7 +148,9 @@ pub async fn index(
     };
     let mut list = List::new(posts, &name, after.as_ref(), address);
     for (row, marks) in list.rows.iter_mut().zip(marks) {
-        row.marks = Some(marks);
+        if let Row::Found(row) = row {
+            row.marks = Some(marks);
+        }
     }
     if wants_fragment(&headers) {
         return Ok(Page(Older { shell, list }).into_response());

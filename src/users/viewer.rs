@@ -48,8 +48,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Viewer {
 /// Finds out who asks: no query without a cookie, one with it. The answer carries the viewer too,
 /// for the layers further out.
 pub async fn by_cookie(
-    State(db): State<PgPool>,
-    State(site): State<Arc<Site>>,
+    State((db, site)): State<(PgPool, Arc<Site>)>,
     session: Session,
     mut request: Request,
     next: Next,

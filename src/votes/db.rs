@@ -1,5 +1,7 @@
 //! Votes: one statement each, correct under any number of voters.
 
+use std::collections::HashSet;
+
 use sqlx::PgPool;
 
 use super::Ballot;
@@ -14,6 +16,18 @@ use crate::{
 pub struct Outcome {
     pub title: String,
     pub score: Score,
+}
+
+/// For which of these posts somebody voted.
+pub async fn among(db: &PgPool, voter: UserId, posts: &[PostId]) -> sqlx::Result<HashSet<PostId>> {
+    let found = sqlx::query_scalar!(
+        r#"select post_id as "id: PostId" from votes where user_id = $1 and post_id = any($2)"#,
+        voter as UserId,
+        &posts.iter().map(|post| post.0).collect::<Vec<_>>(),
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(found.into_iter().collect())
 }
 
 /// Makes `ballot` true for the voter and returns the post's new score, or `None` if there is no

@@ -15,6 +15,7 @@ pub mod headers;
 pub mod health;
 pub mod htmx;
 pub mod json;
+pub mod kept;
 pub mod limits;
 pub mod page;
 pub mod problem;

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 
 use super::cookies;
-use crate::{config::Site, database::Replica};
+use crate::{config::Site, database::Replica, users::Viewer};
 
 /// The mark of who has just written. It holds nothing and gives no right, so that every process
 /// understands it.
@@ -47,8 +47,7 @@ where
 /// Lets the replica answer what may be a moment old. Where it fails, or knows nothing of what is
 /// asked for, the primary is asked within the same request.
 pub async fn from_the_replica(
-    State(replica): State<Option<Replica>>,
-    State(site): State<Arc<Site>>,
+    State((replica, site)): State<(Option<Replica>, Arc<Site>)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -78,15 +77,17 @@ pub async fn from_the_replica(
     next.run(again).await
 }
 
-/// Marks who has written, so that they see at once what they wrote.
+/// Marks who has written, so that they see at once what they wrote: a replica may lag, and what another
+/// process keeps may be older too.
 pub async fn mark_writers(
-    State(replica): State<Option<Replica>>,
-    State(site): State<Arc<Site>>,
+    State((replica, site)): State<(Option<Replica>, Arc<Site>)>,
     request: Request,
     next: Next,
 ) -> Response {
-    let may_write = replica.is_some() && !is_read(request.method());
+    let may_write = !is_read(request.method());
     let mut response = next.run(request).await;
+    let may_write =
+        may_write && (replica.is_some() || response.extensions().get::<Viewer>().is_some());
     // What ended in a fault of ours may be written all the same.
     if may_write && !response.status().is_client_error() {
         let cookie = cookies::build(&site, WROTE, "1", MARKED);
@@ -101,9 +102,9 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// A program keeps no cookie, and several processes no common memory: who shows a token always reads
+/// Whether somebody has just written, or may have. A program keeps no cookie, and several processes no common memory: who shows a token always reads
 /// from the primary.
-fn has_written(headers: &HeaderMap, site: &Site) -> bool {
+pub fn has_written(headers: &HeaderMap, site: &Site) -> bool {
     headers.contains_key(header::AUTHORIZATION)
         || cookies::read(headers, &site.cookie_name(WROTE)).is_some()
 }

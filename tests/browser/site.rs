@@ -13,15 +13,12 @@ use axum::{
 use social_post::{
     mail::Mailer,
     routes, server,
-    web::{
-        cache::{self, PageCache},
-        throttle::Throttle,
-    },
+    web::{kept, throttle::Throttle},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
 
-use crate::support::{TestSite, Visitor, post_office::PostOffice};
+use crate::support::{self, TestSite, Visitor, post_office::PostOffice};
 
 /// A site that listens as long as the test runs.
 pub async fn served() -> TestSite {
@@ -65,7 +62,7 @@ pub async fn served_listing(origins: &[&str]) -> TestSite {
 /// for.
 pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
     let (listener, mut site) = patient(unbound().await);
-    site.app.pages = PageCache::new(cache::LIFETIME);
+    support::keep(&mut site.app, kept::LIFETIME);
     site.router = routes::router(site.app.clone());
     let note = move |request: Request, next: Next| {
         asked.lock().unwrap().push(request.uri().path().to_owned());

@@ -12,12 +12,12 @@ use social_post::{
     live::{self, Live},
     routes::router,
     server::Stop,
-    web::cache::PageCache,
+    web::kept::Changes,
 };
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::support::{PASSWORD, TestSite, Visitor, database, oracle, statements};
+use crate::support::{self, PASSWORD, TestSite, Visitor, database, oracle, statements};
 
 /// Longer than any test.
 const EVER: Duration = Duration::from_hours(1);
@@ -28,8 +28,7 @@ async fn keeping() -> TestSite {
 }
 
 fn keep(app: &mut social_post::routes::App) {
-    app.pages = PageCache::new(EVER);
-    app.live = Live::new(app.pages.clone(), Stop::default(), true);
+    support::keep(app, EVER);
 }
 
 /// Reads a page twice, so that it is kept.
@@ -147,6 +146,93 @@ async fn nobody_sees_anothers_page_and_no_message_is_kept() {
     let forged = site.visitor();
     forged.set_cookie("sid", "AAAAAAAAAAAAAAAAAAAAAA");
     forged.get("/").await.lacks("Logged in as");
+}
+
+#[tokio::test]
+async fn a_list_that_members_share_is_to_the_letter_the_one_that_is_read_for_each() {
+    let site = keeping().await;
+    let (ada, bob) = (site.member("ada").await, site.member("bob").await);
+    let mut posts = Vec::new();
+    for n in 0..34 {
+        posts.push(site.post_by("ada", &format!("Post <{n}>")).await);
+    }
+    for (voter, step) in [(&ada, 3), (&bob, 5)] {
+        for post in posts.iter().step_by(step) {
+            voter.post(&format!("/posts/{post}/vote"), &[("value", "1")]).await;
+        }
+    }
+    // The greeting.
+    bob.get("/").await;
+    let mut paths = vec!["/".to_owned(), "/new".to_owned(), "/top?t=all".to_owned()];
+    for path in paths.clone() {
+        paths.extend(ada.get(&path).await.next());
+    }
+    assert_eq!(paths.len(), 6);
+    for path in &paths {
+        let mut pages = Vec::new();
+        for member in [&ada, &bob] {
+            member.forget("wrote");
+            let (shared, part) = (member.get(path).await, member.get_part(path).await);
+            oracle::check(&shared, path, &[]);
+            member.set_cookie("wrote", "1");
+            assert_eq!(shared.body, member.get(path).await.body, "{path}");
+            assert_eq!(part.body, member.get_part(path).await.body, "{path}");
+            pages.push(shared.body);
+        }
+        assert_ne!(pages[0], pages[1], "{path}");
+        assert!(!pages[1].contains(">ada</b>"), "{path}");
+    }
+
+    // One statement says who it is, and one what they voted for.
+    bob.forget("wrote");
+    statements::listen();
+    bob.get("/").await;
+    let heard = statements::heard();
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(heard[1].contains("select post_id"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn members_who_share_a_list_see_at_once_what_anybody_changes_on_it() {
+    let site = keeping().await;
+    let (ada, bob, cyd) =
+        (site.member("ada").await, site.member("bob").await, site.member("cyd").await);
+    let program = site.program("dan").await;
+    let post = site.post_by("ada", "A post").await;
+    let vote = format!("/posts/{post}/vote");
+    let is_pressed = |page: &support::Reply| page.body.contains("aria-pressed=\"true\"");
+    let score = |page: &support::Reply| score(&page.body, post).to_owned();
+    for (value, expected) in [("1", "1"), ("0", "0"), ("1", "1")] {
+        cyd.get("/").await;
+        bob.post(&vote, &[("value", value)]).await;
+        assert!(bob.cookie("wrote").is_some(), "who wrote is marked");
+        for is_marked in [true, false] {
+            if !is_marked {
+                bob.forget("wrote");
+            }
+            let page = bob.get("/").await;
+            assert_eq!((is_pressed(&page), score(&page).as_str()), (value == "1", expected));
+        }
+        let page = cyd.get("/").await;
+        assert_eq!((is_pressed(&page), score(&page).as_str()), (false, expected));
+    }
+    program.put(&vote, &json!({})).await;
+    assert_eq!(score(&cyd.get("/").await), "2");
+    let edit = [("title", "Changed"), ("url", ""), ("body", "")];
+    ada.post(&format!("/posts/{post}/edit"), &edit).await;
+    cyd.get("/").await.has("Changed");
+    ada.post("/posts", &[("title", "Another"), ("url", ""), ("body", "")]).await;
+    cyd.get("/new").await.has("Another").has("Changed");
+
+    // What nobody here has heard of is seen by who has just written, and never by who only reads.
+    site.post_by("ada", "Elsewhere").await;
+    cyd.get("/new").await.lacks("Elsewhere");
+    cyd.set_cookie("wrote", "1");
+    cyd.get("/new").await.has("Elsewhere");
+    ada.post(&format!("/posts/{post}/delete"), &[]).await;
+    cyd.forget("wrote");
+    cyd.get("/new").await.lacks("Changed").has("Elsewhere");
+    assert_eq!(site.visitor().post("/login", &[]).await.cookies(), Vec::<&str>::new());
 }
 
 #[tokio::test]
@@ -360,7 +446,7 @@ async fn site_page(visitor: &Visitor) -> String {
 async fn streams_are_bounded_for_each_client_and_end_with_the_site() {
     let stop = Stop::default();
     let site = TestSite::altered(|app| {
-        app.live = Live::new(app.pages.clone(), stop.clone(), true);
+        app.live = Live::new(Changes::new(EVER), stop.clone(), true);
     })
     .await;
     let mut open = Vec::new();

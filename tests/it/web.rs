@@ -7,12 +7,11 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use http_body_util::BodyExt as _;
-use social_post::web::cache::PageCache;
 use sqlx::postgres::PgConnectOptions;
 use tower::ServiceExt as _;
 
 use crate::support::{
-    BROKEN_TITLES, PASSWORD, Reply, TestSite, Visitor, empty_database, encode, oracle,
+    self, BROKEN_TITLES, PASSWORD, Reply, TestSite, Visitor, empty_database, encode, oracle,
     statements::{self, heard},
     wire::{exchange, listen},
 };
@@ -125,7 +124,7 @@ async fn a_trailing_slash_leads_to_the_one_address() {
 
 #[tokio::test]
 async fn a_page_comes_as_small_as_its_reader_can_take_it() {
-    let site = TestSite::altered(|app| app.pages = PageCache::new(Duration::from_hours(1))).await;
+    let site = TestSite::altered(|app| support::keep(app, Duration::from_hours(1))).await;
     let ada = site.member("ada").await;
     for n in 0..30 {
         site.post_by("ada", &format!("Post number {n}")).await;

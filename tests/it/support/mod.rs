@@ -24,11 +24,11 @@ use social_post::{
     database::pool,
     live::Live,
     mail::Mailer,
-    posts::db::Publication,
+    posts::{db::Publication, shared::SharedLists},
     routes::{App, router},
     server::Stop,
     users::{Passwords, UserId, proof::Proven, tokens::Tokens},
-    web::{cache::PageCache, limits::Limits, throttle::Throttle},
+    web::{cache::PageCache, kept::Changes, limits::Limits, throttle::Throttle},
 };
 use sqlx::PgPool;
 
@@ -38,6 +38,14 @@ pub use visitor::{Reply, Visitor, encode};
 
 /// What the tests' sites sign their tokens with.
 pub const JWT_SECRET: &str = "a secret of the tests, 32 bytes or more";
+
+/// Lets a site keep what many ask for, until it is told of a change or `lifetime` is over.
+pub fn keep(app: &mut App, lifetime: Duration) {
+    let changes = Changes::new(lifetime);
+    app.pages = PageCache::new(&changes);
+    app.lists = SharedLists::new(&changes);
+    app.live = Live::new(changes, Stop::default(), true);
+}
 
 pub fn tokens(site: &Site) -> Tokens {
     Tokens::new(&JWT_SECRET.parse().unwrap(), None, 30, site)
@@ -103,7 +111,7 @@ impl TestSite {
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         };
         // Tests change the database behind the site's back.
-        let pages = PageCache::new(Duration::ZERO);
+        let changes = Changes::new(Duration::ZERO);
         let app = App {
             db: db.clone(),
             replica: None,
@@ -114,8 +122,9 @@ impl TestSite {
             mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
             throttle: Throttle::new(false),
-            live: Live::new(pages.clone(), Stop::default(), false),
-            pages,
+            pages: PageCache::new(&changes),
+            lists: SharedLists::new(&changes),
+            live: Live::new(changes, Stop::default(), false),
             stop: Stop::default(),
         };
         TestSite { router: router(app.clone()), app, db }

@@ -1,0 +1,122 @@
+//! Lists for who is logged in: read and written out once for all of them, and marked for each with what
+//! they voted for.
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use askama::Template;
+use axum::http::HeaderMap;
+use sqlx::PgPool;
+
+use super::{
+    PostId,
+    pages::{Found, List, Row},
+};
+use crate::{
+    users::UserId,
+    votes,
+    web::{
+        Error, Result, Shell, filters,
+        kept::{Changes, Kept, Lookup, Topic},
+        reader,
+    },
+};
+
+/// What all lists together may take, in bytes.
+const ROOM: u64 = 8 * 1024 * 1024;
+
+/// The lists that are kept. A clone is the same.
+#[derive(Clone)]
+pub struct SharedLists(Kept<Arc<Shared>>);
+
+struct Shared {
+    ids: Vec<PostId>,
+    /// Of each post: as who voted for it sees it, and as who did not.
+    rows: Vec<[Rendered; 2]>,
+    older: Option<String>,
+}
+
+/// A part of a page that its template has written, and escaped.
+#[derive(Clone)]
+pub struct Rendered(Arc<str>);
+
+impl fmt::Display for Rendered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl askama::filters::HtmlSafe for Rendered {}
+
+/// A row as everybody has it who is logged in: nothing in it may say who looks.
+#[derive(Template)]
+#[template(path = "posts/_row.html")]
+struct MemberRow<'a> {
+    shell: &'a Shell,
+    row: &'a Found,
+}
+
+impl SharedLists {
+    pub fn new(changes: &Changes) -> SharedLists {
+        SharedLists(Kept::new(changes, ROOM))
+    }
+
+    /// The list at this address for its viewer. `read` reads it for one, or for nobody in particular, to be
+    /// shared. For who has just written it is read anew: another process may have heard of it only.
+    pub async fn list(
+        &self,
+        db: &PgPool,
+        shell: &Shell,
+        headers: &HeaderMap,
+        read: impl AsyncFnOnce(Option<UserId>) -> Result<List>,
+    ) -> Result<List> {
+        let at = Lookup { address: &shell.here, is_fragment: false };
+        let viewer = shell.viewer_id().filter(|_| !reader::has_written(headers, &shell.site));
+        let slot = viewer.and_then(|_| self.0.slot(at, Topic::Lists));
+        let (Some(viewer), Some(slot)) = (viewer, slot) else {
+            return read(shell.viewer_id()).await;
+        };
+        let mut size = None;
+        let shared = slot.thing.get_or_try_init(async || {
+            let shared = Shared::of(read(None).await?, shell)?;
+            size = Some(shared.size());
+            Ok::<_, Error>(Arc::new(shared))
+        });
+        let shared = shared.await?.clone();
+        if let Some(size) = size {
+            self.0.put(at.own(), slot, size);
+        }
+        let voted = votes::db::among(db, viewer, &shared.ids).await?;
+        Ok(shared.marked(&voted))
+    }
+}
+
+impl Shared {
+    fn of(list: List, shell: &Shell) -> Result<Shared> {
+        let (mut ids, mut rows) = (Vec::new(), Vec::new());
+        for row in list.rows {
+            let Row::Found(mut row) = row else { continue };
+            ids.push(row.post.id);
+            let mut render = |voted| {
+                row.post.voted = voted;
+                let html = MemberRow { shell, row: &row }.render().map_err(Error::internal)?;
+                Ok::<_, Error>(Rendered(html.into()))
+            };
+            rows.push([render(true)?, render(false)?]);
+        }
+        Ok(Shared { ids, rows, older: list.older })
+    }
+
+    fn size(&self) -> usize {
+        self.rows.iter().flatten().map(|row| row.0.len() + 32).sum()
+    }
+
+    fn marked(&self, voted: &HashSet<PostId>) -> List {
+        let mark = |(id, [up, flat]): (&PostId, &[Rendered; 2])| {
+            Row::Rendered(if voted.contains(id) { up } else { flat }.clone())
+        };
+        List {
+            rows: self.ids.iter().zip(&self.rows).map(mark).collect(),
+            older: self.older.clone(),
+        }
+    }
+}
