@@ -123,7 +123,7 @@ pub struct Passwords {
     permits: Arc<Semaphore>,
     queue: Arc<Semaphore>,
     /// How many are hashed at once.
-    cores: usize,
+    at_once: usize,
     /// The hash of nobody's password, made with today's parameters, so that an unknown user costs
     /// the same time as a known one.
     nobody: Arc<str>,
@@ -132,14 +132,21 @@ pub struct Passwords {
 impl Passwords {
     pub fn new() -> anyhow::Result<Passwords> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // The other half is for those who read.
+        let at_once = (cores / 2).max(1);
         let nobody = hash(&Password(uuid::Uuid::now_v7().to_string()))?;
-        let (permits, queue) = (Semaphore::new(cores), Semaphore::new(QUEUE));
-        Ok(Passwords { permits: permits.into(), queue: queue.into(), nobody: nobody.into(), cores })
+        let (permits, queue) = (Semaphore::new(at_once), Semaphore::new(QUEUE));
+        Ok(Passwords {
+            permits: permits.into(),
+            queue: queue.into(),
+            nobody: nobody.into(),
+            at_once,
+        })
     }
 
     /// How many are being hashed and how many wait for their turn.
     pub fn at_work(&self) -> (i64, i64) {
-        let running = self.cores - self.permits.available_permits().min(self.cores);
+        let running = self.at_once - self.permits.available_permits().min(self.at_once);
         let here = QUEUE - self.queue.available_permits().min(QUEUE);
         (running as i64, here.saturating_sub(running) as i64)
     }

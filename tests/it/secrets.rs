@@ -400,7 +400,10 @@ async fn a_handler_that_panics_is_a_500_and_the_site_lives_on() {
     let post = site.post_by("ada", "A title").await;
     let fine = site.post_by("ada", "Another").await;
     site.db
-        .execute(format!("update post_ranks set created_at = 'infinity' where post_id = {post}").as_str())
+        .execute(
+            format!("update post_ranks set created_at = 'infinity' where post_id = {post}")
+                .as_str(),
+        )
         .await
         .unwrap();
 
