@@ -16,7 +16,7 @@ ENCODINGS = {"": {}, "-gzip": {"Accept-Encoding": "gzip"}, "-br": {"Accept-Encod
 WORDS = ("common", "middling", "rare", "absent")
 # What is compared with all else, beside what sends a password.
 PAGES = ["feed", "feed-gzip", "feed-br", "feed-pages", "post", "post-gzip", "post-br", "post-pages",
-         *(f"search-{word}" for word in WORDS), "api-list", "feed-in", "feed-in-br", "vote", "vote-hot"]
+         *(f"search-{word}" for word in WORDS), "api-list", "feed-in", "feed-in-br", "feed-in-fresh", "vote", "vote-hot"]
 PASSWORDS = ["sign-up", "log-in"]
 # What grows with the tables. At one connection a request waits for nobody: what is left is its own time.
 GROWING = ["feed", "feed-pages", "feed-deep", "feed-in", "post-pages", *(f"search-{word}" for word in WORDS), "api-list", "vote"]
@@ -60,6 +60,8 @@ class Sample:
             # Of the feed, as deep as it was walked.
             "feed-deep": lambda: [Request(page) for page in self.pages[-50:]],
             "feed-in": lambda: [Request("/", headers=cookie) for cookie in person],
+            # Who has just written has the list read for themselves.
+            "feed-in-fresh": lambda: [Request("/", headers={"Cookie": f"{cookie['Cookie']}; wrote=1"}) for cookie in person],
             "feed-in-br": lambda: [Request("/", headers={**cookie, **ENCODINGS["-br"]}) for cookie in person],
             "post": lambda: [Request(f"/posts/{self.newest()}")],
             "post-pages": lambda: shuffled([Request(f"/posts/{post}") for post in self.posts]),
@@ -132,7 +134,7 @@ def memory_targets(sample, memory):
 def statements_of(sample):
     """What each kind of request asks the database: taken from the server's log while the site answers one."""
     site, database = sample.site, sample.site.database
-    kinds = ["feed", "feed-pages", "post", "post-pages", "search-common", "search-absent", "api-list", "feed-in"]
+    kinds = ["feed", "feed-pages", "post", "post-pages", "search-common", "search-absent", "api-list", "feed-in", "feed-in-fresh"]
     found = {}
     for kind in kinds:
         request = sample.pages_of(kind)[0]
@@ -155,7 +157,7 @@ def database_targets(sample, statements, pool):
         raise Failure("the bench's people have no numbers in a row: somebody else signs up here")
     variables = f"\\set post random(1, {sample.site.database.posts})\n\\set voter random({ids[0]}, {ids[-1]})\n"
     targets = []
-    for kind in ("feed-in", "vote"):
+    for kind in ("feed-in", "feed-in-fresh", "vote"):
         names = {str(sample.posts[1]): "post", str(voter): "voter"} if kind == "vote" else {}
         script, constants = as_pgbench(statements[kind], names)
         for clients in (None, pool):

@@ -158,7 +158,7 @@ class Database:
     def make(self, program, environment):
         """Some 5 minutes for each million posts on two cores; kept for the next run."""
         begun, cluster, draft = time.monotonic(), self.cluster, "posts_draft"
-        for (old,) in cluster.sql(f"select datname from pg_database where datname like 'posts_{self.posts}_%' or datname = '{draft}'"):
+        for (old,) in cluster.sql(f"select datname from pg_database where starts_with(datname, 'posts_{self.posts}_') or datname = '{draft}'"):
             cluster.sql(f'drop database "{old}" with (force)')
         # The rows and their indexes, the log of their writing, and what is sorted.
         need = self.posts * 5_500 + 5_000_000_000

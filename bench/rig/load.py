@@ -118,12 +118,12 @@ def percentile(sorted_times, which):
     return sorted_times[min(len(sorted_times) - 1, math.ceil(len(sorted_times) * which / 100) - 1)] if sorted_times else math.nan
 
 
-def interleaved(targets, connections, rounds, seconds, after_each=lambda: None):
+def interleaved(targets, connections, rounds, seconds, after_each=lambda: None, warm_up=1):
     """Every target once in each round, in turned order every other time, so that what else the machine does
     falls on all alike. Gives (target, connections) its results, one for each round."""
     results = {}
     for target in targets:
-        target.measure(4, 1)
+        target.measure(4, warm_up)
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}: {len(targets)} targets at {' and '.join(map(str, connections))} connections")
         for count in connections:
