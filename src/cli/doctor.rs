@@ -7,11 +7,11 @@ use tokio::time::timeout;
 
 use super::{Failure, say};
 use crate::{
-    config::{Database, Settings},
+    config::{self, Database, Settings},
     database::{
         local::LocalPostgres,
         migrations::{self, Mismatch},
-        pool,
+        pool, replica,
     },
     doctor::{Finding, Severity, counted, data, repair, server, settings as chosen},
 };
@@ -96,6 +96,7 @@ async fn look(
     is_repair: bool,
 ) -> Result<(), Failure> {
     report.add(server::check(db, settings).await?)?;
+    report.add(replica(db, settings).await?)?;
     if let Some(mismatch) = migrations::mismatch(db).await? {
         let mend = match mismatch {
             Mismatch::Behind | Mismatch::Unfinished => "social-post migrate up",
@@ -115,6 +116,16 @@ async fn look(
     }
     // Looked at again: whatever is said now is still so.
     report.add(data::check(db).await?)
+}
+
+/// The site does without a replica, and the primary has all the work then.
+async fn replica(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding>> {
+    let Some(config::Replica(options)) = &settings.replica else { return Ok(Vec::new()) };
+    let fault = replica::fault(options, db).await?;
+    let mend = "see its log and pg_stat_replication of the primary, or remove DATABASE_REPLICA_URL";
+    let finding =
+        |fault| Finding::problem("replica", format!("the replica is left out: {fault}"), mend);
+    Ok(fault.map(finding).into_iter().collect())
 }
 
 /// What was found so far.

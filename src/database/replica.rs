@@ -94,6 +94,30 @@ impl Replica {
     }
 }
 
+/// Why the site would not read from this replica now, after five seconds at most and those to connect;
+/// `None` where it would.
+pub async fn fault(options: &PgConnectOptions, primary: &PgPool) -> sqlx::Result<Option<String>> {
+    let eye = pool::open_reading(options.clone(), 1);
+    let mut history = History::default();
+    let now = position(primary).await?;
+    let wanted = now.at;
+    history.note(Instant::now(), now);
+    let look = async {
+        examine(&eye, &history, false).await?;
+        let until = Instant::now() + MAX_LAG;
+        while position(&eye).await.is_ok_and(|position| position.at < wanted) {
+            if Instant::now() > until {
+                return Err(format!("it is more than {} seconds behind", MAX_LAG.as_secs()));
+            }
+            sleep(BETWEEN_CHECKS / 4).await;
+        }
+        Ok(())
+    };
+    let found = look.await.err();
+    eye.close().await;
+    Ok(found)
+}
+
 /// Where a server's log stands, and of which database.
 struct Position {
     /// The cluster and the database in it: the same on the primary and all its standbys.

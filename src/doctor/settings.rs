@@ -90,6 +90,13 @@ fn address(settings: &Settings) -> Vec<Finding> {
             "listen on 127.0.0.1, or see that only the proxy reaches that port",
         ));
     }
+    if let Some(metrics) = settings.metrics_listen.filter(|metrics| !metrics.ip().is_loopback()) {
+        found.push(Finding::note(
+            "metrics",
+            format!("whoever reaches {metrics} may read /metrics"),
+            "set METRICS_LISTEN_ADDR to an address of 127.0.0.1, or see that only who watches the site reaches it",
+        ));
+    }
     if settings.site.session_idle_days > 365 {
         found.push(Finding::note(
             "sessions",

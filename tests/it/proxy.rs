@@ -66,7 +66,7 @@ impl Nginx {
             .unwrap();
         assert!(conf.status.success(), "{}", String::from_utf8_lossy(&conf.stderr));
         std::fs::write(directory.join("nginx.conf"), conf.stdout).unwrap();
-        certificate(&directory.join("tls"));
+        certificate(&directory.join("tls"), 2);
         let child = Command::new("nginx")
             .env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap()))
             .arg("-p")
@@ -161,9 +161,9 @@ impl Drop for Nginx {
     }
 }
 
-fn certificate(directory: &Path) {
+fn certificate(directory: &Path, days: u16) {
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"])
+        .args(["req", "-x509", "-nodes", "-days", &days.to_string(), "-newkey", "ec"])
         .args(["-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=social.test"])
         .args(["-addext", "subjectAltName=DNS:social.test"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
@@ -850,4 +850,23 @@ async fn processes_are_replaced_behind_nginx_and_nothing_fails_or_is_lost() {
     let summary: serde_json::Value = serde_json::from_str(summary.trim()).unwrap();
     assert_eq!((summary["failed"].as_u64(), summary["wrong"].as_u64()), (Some(0), Some(0)));
     assert!(summary["posts_acknowledged"].as_u64() > Some(0), "{summary}");
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_said_in_time() {
+    let directory = empty_directory("certificate-ends");
+    let ends = || {
+        let said = Command::new("deploy/nginx/certificate-ends")
+            .env("TLS_DIRECTORY", &directory)
+            .output()
+            .unwrap();
+        (said.status.code(), String::from_utf8(said.stdout).unwrap())
+    };
+    let (code, said) = ends();
+    assert!(code == Some(3) && said.contains("is no certificate"), "{code:?} {said}");
+    certificate(&directory, 19);
+    let (code, said) = ends();
+    assert!(code == Some(3) && said.contains("ends on"), "{code:?} {said}");
+    certificate(&directory, 21);
+    assert_eq!(ends(), (Some(0), String::new()));
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use social_post::{database::Replica, routes::router};
 use tokio::time::sleep;
 
-use crate::support::{API, TestSite, Visitor, standby::Pair};
+use crate::support::{API, TestSite, Visitor, social_post, standby::Pair};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -273,4 +273,34 @@ async fn after_a_failover_writes_succeed_again_without_a_restart() {
     for writer in writers {
         writer.await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_says_why_a_replica_is_not_read() {
+    let pair = Pair::new().await;
+    let site = site(&pair).await;
+    let doctor = |replica: String| {
+        let database = pair.primary.url();
+        let output = social_post(
+            &["doctor"],
+            &[("DATABASE_URL", &database), ("DATABASE_REPLICA_URL", &replica)],
+        );
+        let said = String::from_utf8(output.stdout).unwrap();
+        said.lines().find(|line| line.contains(": replica: ")).map(str::to_owned)
+    };
+    assert_eq!(doctor(pair.standby.url()), None);
+    let primary = doctor(pair.primary.url()).unwrap();
+    assert!(primary.contains("it is no standby"), "{primary}");
+    pair.pause().await;
+    site.post_by("ada", "Not there yet").await;
+    let late = doctor(pair.standby.url()).unwrap();
+    assert!(late.contains("more than 5 seconds behind"), "{late}");
+    pair.resume().await;
+    pair.standby.stop();
+    let dead = doctor(pair.standby.url()).unwrap();
+    assert!(
+        dead.starts_with("problem: replica: the replica is left out: it does not answer"),
+        "{dead}"
+    );
+    assert!(dead.contains("mend it: "), "{dead}");
 }

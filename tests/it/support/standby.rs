@@ -95,6 +95,11 @@ impl Server {
         self.admin().username("social_post").database("site")
     }
 
+    /// The same, as a setting.
+    pub fn url(&self) -> String {
+        format!("postgres://social_post@localhost/site?host={}", path(&self.socket))
+    }
+
     fn admin(&self) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass().socket(&self.socket).username("postgres")
     }
