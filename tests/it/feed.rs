@@ -27,7 +27,8 @@ async fn read_through(site: &TestSite, path: &str) -> Vec<i64> {
         let page = visitor.get(&path).await;
         let part = visitor.get_part(&path).await;
         assert_eq!((page.status.as_u16(), page.posts()), (200, part.posts()), "{path}");
-        assert_eq!(page.next(), part.next());
+        // Not the same cursor: other transactions may have begun in between.
+        assert_eq!(page.next().is_some(), part.next().is_some());
         part.lacks("<!doctype").has("<hx-partial hx-target=\"#posts\"");
         assert!(page.posts().len() <= 30);
         assert!(page.next().is_none() || page.posts().len() == 30);

@@ -148,6 +148,14 @@ async fn nobody_sees_anothers_page_and_no_message_is_kept() {
     forged.get("/").await.lacks("Logged in as");
 }
 
+/// A page without its cursors, in which stands what other transactions were under way.
+fn but_cursors(page: &support::Reply) -> String {
+    let mut parts = page.body.split("after=");
+    let mut rest = parts.next().unwrap().to_owned();
+    rest.extend(parts.map(|part| &part[part.find('"').unwrap()..]));
+    rest
+}
+
 #[tokio::test]
 async fn a_list_that_members_share_is_to_the_letter_the_one_that_is_read_for_each() {
     let site = keeping().await;
@@ -175,8 +183,8 @@ async fn a_list_that_members_share_is_to_the_letter_the_one_that_is_read_for_eac
             let (shared, part) = (member.get(path).await, member.get_part(path).await);
             oracle::check(&shared, path, &[]);
             member.set_cookie("wrote", "1");
-            assert_eq!(shared.body, member.get(path).await.body, "{path}");
-            assert_eq!(part.body, member.get_part(path).await.body, "{path}");
+            assert_eq!(but_cursors(&shared), but_cursors(&member.get(path).await), "{path}");
+            assert_eq!(but_cursors(&part), but_cursors(&member.get_part(path).await), "{path}");
             pages.push(shared.body);
         }
         assert_ne!(pages[0], pages[1], "{path}");

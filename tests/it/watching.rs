@@ -162,7 +162,7 @@ async fn the_id_that_a_proxy_gives_a_request_stands_in_its_answer_and_in_every_l
     let slow = "create or replace function search_query(words text) returns tsquery \
                 language plpgsql as $$ begin perform pg_sleep(1.1); return null; end $$";
     site.db.execute(slow).await.unwrap();
-    let broken = format!("update posts set created_at = 'infinity' where id = {post_id}");
+    let broken = format!("update post_ranks set created_at = 'infinity' where post_id = {post_id}");
     site.db.execute(broken.as_str()).await.unwrap();
 
     let settings = [ANYWHERE, ("LOG_FORMAT", "json")];
