@@ -194,6 +194,7 @@ async fn a_list_that_members_share_is_to_the_letter_the_one_that_is_read_for_eac
     // One statement says who it is, and one what they voted for.
     bob.forget("wrote");
     statements::listen();
+    statements::heard();
     bob.get("/").await;
     let heard = statements::heard();
     assert_eq!(heard.len(), 2, "{heard:?}");

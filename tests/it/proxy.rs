@@ -408,6 +408,9 @@ async fn what_a_client_says_of_itself_is_replaced_on_the_way() {
         let head = upstream.heads.lock().unwrap().pop().unwrap().to_lowercase();
         let (line, rest) = head.split_once("\r\n").unwrap();
         assert_eq!(line, "get /new?q=canary-6.6.6.6 http/1.1");
+        // nginx's own name for the request may hold any digits.
+        let rest: String =
+            rest.lines().filter(|line| !line.starts_with("x-request-id: ")).collect();
         for bad in ["6.6.6", "evil", "666", "forwarded: for", "x-real-ip", "x-forwarded-host"] {
             assert!(!rest.contains(bad), "{bad} passed: {head}");
         }
@@ -814,10 +817,10 @@ async fn odd_framing_is_refused_and_no_answer_crosses_between_two_people() {
     }
 }
 
-/// The first of eight free ports in a row, a moment ago.
+/// The first of eight free ports in a row, below those that the system gives to other tests meanwhile.
 async fn eight_ports() -> u16 {
     loop {
-        let first = free_port().await.port();
+        let first = 20_000 + rand::random::<u16>() % 12_000;
         let mut held = Vec::new();
         for port in first..first.saturating_add(8) {
             held.extend(TcpListener::bind(("127.0.0.1", port)).await);
