@@ -233,6 +233,7 @@ def grow(given, sites):
                 sizes[target] = site.database.posts
         # The same kind on all sizes one after the other: they are what is compared.
         targets.sort(key=lambda target: (asked.GROWING.index(target.name), sizes[target]))
+        sites[0].cluster.rest()
         # What is asked for has been asked for before, as on a site that has run for a while: else the larger
         # tables are read from the disk's cache for the first time, and the smaller ones are not.
         results = interleaved(targets, [1], given.rounds, given.seconds, lambda: [site.forget_log() for site in sites], warm_up=4)

@@ -120,6 +120,12 @@ class Cluster:
         self.stop()
         shutil.rmtree(self.socket, ignore_errors=True)
 
+    def rest(self):
+        """Waits, at most five minutes, until autovacuum has done what earlier measurements left it."""
+        until = time.monotonic() + 300
+        while time.monotonic() < until and self.sql("select 1 from pg_stat_activity where backend_type = 'autovacuum worker'"):
+            time.sleep(2)
+
     def url(self, database):
         return f"postgres://postgres@localhost:{self.port}/{database}?host={self.socket}"
 
