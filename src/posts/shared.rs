@@ -24,9 +24,9 @@ use crate::{
 /// What all lists together may take, in bytes.
 const ROOM: u64 = 8 * 1024 * 1024;
 
-/// The lists that are kept. A clone is the same.
+/// The lists that are kept. A clone is the same. None in it: it could not be read.
 #[derive(Clone)]
-pub struct SharedLists(Kept<Arc<Shared>>);
+pub struct SharedLists(Kept<Option<Arc<Shared>>>);
 
 struct Shared {
     ids: Vec<PostId>,
@@ -75,16 +75,27 @@ impl SharedLists {
         let (Some(viewer), Some(slot)) = (viewer, slot) else {
             return read(shell.viewer_id()).await;
         };
-        let mut size = None;
-        let shared = slot.thing.get_or_try_init(async || {
-            let shared = Shared::of(read(None).await?, shell)?;
-            size = Some(shared.size());
-            Ok::<_, Error>(Arc::new(shared))
+        let (mut read, mut own) = (Some(read), None);
+        let shared = slot.thing.get_or_init(async || {
+            let list = read.take()?(None).await;
+            let made = list.and_then(|list| Shared::of(list, shell)).map(Arc::new);
+            own.insert(made).as_ref().ok().cloned()
         });
-        let shared = shared.await?.clone();
-        if let Some(size) = size {
-            self.0.put(at.own(), slot, size);
-        }
+        let shared = shared.await.clone();
+        let shared = match (own, shared, read) {
+            (Some(Ok(shared)), ..) => {
+                self.0.put(at.own(), slot, shared.size());
+                shared
+            }
+            (Some(Err(err)), ..) => {
+                self.0.remove(&at.own(), &slot);
+                return Err(err);
+            }
+            (None, Some(shared), _) => shared,
+            // Waited for somebody who failed: all who did try at once now, not one after the other.
+            (None, None, Some(read)) => return read(Some(viewer)).await,
+            (None, None, None) => return Err(Error::Busy),
+        };
         let voted = votes::db::among(db, viewer, &shared.ids).await?;
         Ok(shared.marked(&voted))
     }

@@ -102,8 +102,8 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Whether somebody has just written, or may have. A program keeps no cookie, and several processes no common memory: who shows a token always reads
-/// from the primary.
+/// Whether somebody has just written, or may have. A program keeps no cookie, and several processes no
+/// common memory: who shows a token always reads from the primary.
 pub fn has_written(headers: &HeaderMap, site: &Site) -> bool {
     headers.contains_key(header::AUTHORIZATION)
         || cookies::read(headers, &site.cookie_name(WROTE)).is_some()

@@ -40,7 +40,7 @@ def program():
     """The site's program: $PROGRAM, or what was built last."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT / "target"))
     built = [target / kind / "social-post" for kind in ("release", "debug")]
-    built = [Path(os.environ["PROGRAM"])] if "PROGRAM" in os.environ else [path for path in built if path.exists()]
+    built = [Path(os.environ["PROGRAM"]).resolve()] if "PROGRAM" in os.environ else [path for path in built if path.exists()]
     if not built:
         raise Stopped("there is no program yet: run 'cargo build' first")
     return max(built, key=lambda path: path.stat().st_mtime)

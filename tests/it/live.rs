@@ -6,6 +6,7 @@ use axum::{
     body::{Body, Bytes},
     http::{Method, Request, StatusCode, header},
 };
+use futures_util::future::join_all;
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use social_post::{
@@ -14,6 +15,7 @@ use social_post::{
     server::Stop,
     web::kept::Changes,
 };
+use sqlx::Executor as _;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
@@ -245,6 +247,26 @@ async fn members_who_share_a_list_see_at_once_what_anybody_changes_on_it() {
 }
 
 #[tokio::test]
+async fn a_shared_list_that_cannot_be_read_is_a_fault_for_each_and_kept_for_none() {
+    let site = keeping().await;
+    let members = [site.member("ada").await, site.member("bob").await, site.member("cyd").await];
+    site.post_by("ada", "A post").await;
+    for member in &members {
+        member.forget("wrote");
+    }
+    site.db.execute("alter table post_ranks rename to away").await.unwrap();
+    let replies = join_all(members.iter().cycle().take(12).map(|member| member.get("/"))).await;
+    for reply in &replies {
+        oracle::check(reply, "/", &[]);
+        assert!(reply.status.is_server_error(), "{}", reply.status);
+    }
+    site.db.execute("alter table away rename to post_ranks").await.unwrap();
+    for member in &members {
+        member.get("/").await.has("A post");
+    }
+}
+
+#[tokio::test]
 async fn what_a_reader_has_already_is_not_sent_again() {
     let site = keeping().await;
     let ada = site.member("ada").await;
@@ -295,7 +317,7 @@ async fn many_who_ask_at_once_cost_one_page_and_the_next_cost_nothing() {
         let visitor = site.visitor();
         async move { visitor.get("/").await }
     });
-    let replies = futures_util::future::join_all(asking).await;
+    let replies = join_all(asking).await;
     assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == replies[0].body));
     let heard = statements::heard();
     assert_eq!(heard.len(), 1, "{heard:?}");
@@ -309,7 +331,7 @@ async fn many_who_ask_at_once_cost_one_page_and_the_next_cost_nothing() {
         let visitor = site.visitor();
         async move { visitor.get("/posts/999").await.status }
     });
-    let statuses = futures_util::future::join_all(asking).await;
+    let statuses = join_all(asking).await;
     assert_eq!(statuses, [StatusCode::NOT_FOUND; 8]);
 }
 
