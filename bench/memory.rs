@@ -17,10 +17,12 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
-use social_post::{
-    server::{Listener, Patience, Stop, serve},
-    users::{NewPassword, Passwords},
-};
+use social_post::server::Listener;
+use social_post::server::Shutdown;
+use social_post::server::Timeouts;
+use social_post::server::serve;
+use social_post::users::NewPassword;
+use social_post::users::Passwords;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
@@ -64,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
         // Without signals only a kill ends it, which is as well.
         async move { stop.ask_at_signals().await }
     });
-    serve(listener, router, TaskTracker::new(), Patience::default(), stop).await;
+    serve(listener, router, TaskTracker::new(), Timeouts::default(), stop).await;
     Ok(())
 }
 

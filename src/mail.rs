@@ -11,12 +11,12 @@ use tokio::sync::Semaphore;
 
 use crate::config::Outgoing;
 
-/// How many letters wait or are on their way at most; beyond it they are not sent, and the log says so.
+/// How many emails wait or are on their way at most; beyond it they are not sent, and the log says so.
 const AT_ONCE: usize = 64;
 
-/// A letter to one person, in both of the forms that mail programs show.
+/// A email to one person, in both of the forms that mail programs show.
 #[derive(Debug)]
-pub struct Letter {
+pub struct OutgoingEmail {
     /// The address as the database has it, never as somebody typed it.
     pub to: String,
     pub subject: String,
@@ -26,9 +26,9 @@ pub struct Letter {
 
 /// The way to the mail server, where the settings name one.
 #[derive(Clone)]
-pub struct Mailer(Option<Arc<Post>>);
+pub struct Mailer(Option<Arc<Transport>>);
 
-struct Post {
+struct Transport {
     server: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
     places: Semaphore,
@@ -41,7 +41,7 @@ impl Mailer {
             .context("SMTP_URL cannot be used")?
             .build();
         let places = Semaphore::new(AT_ONCE);
-        Ok(Mailer(Some(Arc::new(Post { server, from: from.clone(), places }))))
+        Ok(Mailer(Some(Arc::new(Transport { server, from: from.clone(), places }))))
     }
 
     /// Whether the site can write to people at all.
@@ -49,28 +49,28 @@ impl Mailer {
         self.0.is_some()
     }
 
-    /// The address that letters come from, and to which people answer.
+    /// The address that emails come from, and to which people answer.
     pub fn address(&self) -> Option<&Address> {
-        self.0.as_ref().map(|post| &post.from.email)
+        self.0.as_ref().map(|transport| &transport.from.email)
     }
 
-    /// Sends the letter, or says in the log why it could not, without naming anybody: who waits for it
+    /// Sends the email, or says in the log why it could not, without naming anybody: who waits for it
     /// can only ask again.
-    pub async fn send(&self, letter: Letter) {
-        let Some(post) = &self.0 else { return };
+    pub async fn send(&self, email: OutgoingEmail) {
+        let Some(transport) = &self.0 else { return };
         let sent = async {
-            let _place = post.places.try_acquire().context("too many letters wait already")?;
+            let _place = transport.places.try_acquire().context("too many emails wait already")?;
             let message = Message::builder()
-                .from(post.from.clone())
-                .to(Mailbox::new(None, letter.to.parse().context("not an address")?))
-                .subject(letter.subject)
-                .multipart(MultiPart::alternative_plain_html(letter.text, letter.html))?;
-            post.server.send(message).await?;
+                .from(transport.from.clone())
+                .to(Mailbox::new(None, email.to.parse().context("not an address")?))
+                .subject(email.subject)
+                .multipart(MultiPart::alternative_plain_html(email.text, email.html))?;
+            transport.server.send(message).await?;
             anyhow::Ok(())
         };
         match sent.await {
-            Ok(()) => tracing::info!("sent a letter"),
-            Err(err) => tracing::warn!("cannot send a letter: {err:#}"),
+            Ok(()) => tracing::info!("sent a email"),
+            Err(err) => tracing::warn!("cannot send a email: {err:#}"),
         }
     }
 }

@@ -6,37 +6,23 @@
 
 use std::{
     borrow::Cow,
+    fmt,
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use axum::{
-    extract::State,
-    http::{Method, StatusCode, header},
-    response::{IntoResponse as _, Response},
-};
+use axum::http::{Method, StatusCode};
 use prometheus_client::{
     encoding::text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
-use sqlx::PgPool;
-use tokio::sync::Mutex;
-
-use crate::{
-    database::tables,
-    users::Passwords,
-    web::{Error, Result},
-};
 
 /// From what memory knows to what is given up on (`web::limits`).
 const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-/// The database is asked for its own counts no more often, however often somebody looks.
-const TABLES_EVERY: Duration = Duration::from_secs(30);
 
 type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 type Gauges<const N: usize> = Family<Labels<N>, Gauge>;
@@ -58,7 +44,6 @@ pub struct Metrics {
     rows: Gauges<1>,
     rows_inserted: Counters<1>,
     rows_deleted: Counters<1>,
-    tables_seen: Mutex<Option<Instant>>,
 }
 
 /// Those of this process.
@@ -118,7 +103,6 @@ impl Metrics {
                 "rows_deleted",
                 "Rows ever removed from a table, by anybody",
             ),
-            tables_seen: Mutex::default(),
             registry: all,
         }
     }
@@ -165,42 +149,35 @@ impl Metrics {
         self.task_failures.get_or_create(&[("task", task.into())]).inc();
     }
 
-    fn see_pool(&self, db: &PgPool) {
-        let idle = i64::try_from(db.num_idle()).unwrap_or_default();
-        let busy = i64::from(db.size()) - idle;
+    /// The connections of the pool: idle, busy, and how many there may be.
+    pub fn set_connections(&self, idle: i64, busy: i64, limit: i64) {
         self.connections.get_or_create(&[("state", "idle".into())]).set(idle);
-        self.connections.get_or_create(&[("state", "busy".into())]).set(busy.max(0));
-        self.connections_limit.set(db.options().get_max_connections().into());
+        self.connections.get_or_create(&[("state", "busy".into())]).set(busy);
+        self.connections_limit.set(limit);
     }
 
-    fn see_passwords(&self, passwords: &Passwords) {
-        let (running, waiting) = passwords.at_work();
+    /// The password hashes being computed, and those waiting for their turn.
+    pub fn set_password_hashes(&self, running: i64, waiting: i64) {
         self.hashes.get_or_create(&[("state", "running".into())]).set(running);
         self.hashes.get_or_create(&[("state", "waiting".into())]).set(waiting);
     }
 
-    /// What was seen last stays where the database does not answer.
-    async fn see_tables(&self, db: &PgPool) {
-        let mut seen = self.tables_seen.lock().await;
-        if seen.is_some_and(|seen| seen.elapsed() < TABLES_EVERY) {
-            return;
-        }
-        *seen = Some(Instant::now());
-        match tables::activity(db).await {
-            Ok(tables) => {
-                for table in tables {
-                    let label = [("table", Cow::Owned(table.name))];
-                    let set = |counter: &Counters<1>, to: i64| {
-                        let counter = counter.get_or_create(&label);
-                        counter.inner().store(to.unsigned_abs(), Ordering::Relaxed);
-                    };
-                    self.rows.get_or_create(&label).set(table.rows);
-                    set(&self.rows_inserted, table.inserted);
-                    set(&self.rows_deleted, table.deleted);
-                }
-            }
-            Err(err) => tracing::debug!(%err, "the database does not say how much it holds"),
-        }
+    /// What Postgres' statistics say of a table.
+    pub fn set_table(&self, name: String, rows: i64, inserted: i64, deleted: i64) {
+        let label = [("table", Cow::Owned(name))];
+        let set = |counter: &Counters<1>, to: i64| {
+            counter.get_or_create(&label).inner().store(to.unsigned_abs(), Ordering::Relaxed);
+        };
+        self.rows.get_or_create(&label).set(rows);
+        set(&self.rows_inserted, inserted);
+        set(&self.rows_deleted, deleted);
+    }
+
+    /// Everything, in the form that Prometheus reads.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry)?;
+        Ok(text)
     }
 }
 
@@ -211,22 +188,6 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// Everything, in the form that Prometheus reads.
-pub async fn show(
-    State(db): State<PgPool>,
-    State(passwords): State<Passwords>,
-) -> Result<Response> {
-    let metrics = metrics();
-    metrics.see_pool(&db);
-    metrics.see_passwords(&passwords);
-    metrics.see_tables(&db).await;
-    let mut text = String::new();
-    text::encode(&mut text, &metrics.registry).map_err(Error::internal)?;
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, text).into_response())
 }
 
 fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {

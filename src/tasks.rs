@@ -12,7 +12,7 @@ const LONGEST: Duration = Duration::from_mins(1);
 
 /// Does `round` again and again, each time after the pause that the last one asked for, until one
 /// asks for none. `/metrics` says when `task` last succeeded and how often it failed.
-pub async fn keep_doing<F>(task: &'static str, mut round: impl FnMut() -> F)
+pub async fn supervise<F>(task: &'static str, mut round: impl FnMut() -> F)
 where
     F: Future<Output = anyhow::Result<Option<Duration>>> + Send + 'static,
 {
@@ -57,7 +57,7 @@ mod tests {
     #[tokio::test]
     async fn a_round_that_fails_or_panics_is_done_again_until_none_is_wanted() {
         let rounds = Arc::new(AtomicU32::new(0));
-        keep_doing("test", || {
+        supervise("test", || {
             let rounds = rounds.clone();
             async move {
                 match rounds.fetch_add(1, Ordering::Relaxed) {

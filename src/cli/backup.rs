@@ -13,9 +13,9 @@ use anyhow::{Context as _, anyhow};
 use indicatif::ProgressBar;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
-use super::{Failure, close, migrate, open, say};
 use crate::{
     backup::{self, BackupError, Client, db},
+    cli::{Failure, close, migrate, open, say},
     config::Settings,
     doctor::{counted, data},
 };

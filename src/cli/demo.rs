@@ -4,8 +4,10 @@ use anyhow::Context as _;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use super::{Failure, import::added};
-use crate::import::{db, demo::Demo};
+use crate::{
+    cli::{Failure, import::added},
+    transfer::import::{db, demo::Demo},
+};
 
 pub async fn run(db: &PgPool) -> Result<(), Failure> {
     let demo = Demo::ours().context("the demo is damaged")?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sqlx::{ConnectOptions as _, Connection as _, PgPool, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use super::{Failure, say};
 use crate::{
+    cli::{Failure, say},
     config::{self, Database, Settings},
     database::{
         local::LocalPostgres,
@@ -60,7 +60,7 @@ async fn database(
     if let Some(finding) = unreachable(options).await {
         return report.add(vec![finding]);
     }
-    let db = pool::open_unhurried(options.clone());
+    let db = pool::open_without_timeouts(options.clone());
     let done = look(report, settings, &db, is_repair).await;
     db.close().await;
     done

@@ -10,10 +10,12 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use sqlx::PgPool;
 
-use super::{Failure, import::counted};
-use crate::export::{
-    Counts,
-    db::{self, Problem},
+use crate::{
+    cli::{Failure, import::counted},
+    transfer::export::{
+        Counts,
+        db::{self, Problem},
+    },
 };
 
 #[derive(Debug, clap::Args)]

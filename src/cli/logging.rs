@@ -9,8 +9,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use super::Failure;
-use crate::config::{LogFormat, Settings};
+use crate::{
+    cli::Failure,
+    config::{LogFormat, Settings},
+};
 
 /// The most these libraries may say, whatever `RUST_LOG` asks for: the rest holds cookies, session
 /// ids, bound values or the words of a post, or is said once for each bad cookie that somebody sends.

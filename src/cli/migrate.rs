@@ -3,8 +3,8 @@
 use clap::Subcommand;
 use sqlx::PgPool;
 
-use super::{Failure, say};
 use crate::{
+    cli::{Failure, say},
     database::migrations::{self, Course, Forecast, State},
     doctor::{counted, repair},
 };

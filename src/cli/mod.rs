@@ -234,7 +234,7 @@ async fn open(
             (local.connect_options(), Some(local))
         }
     };
-    Ok((pool::open_unhurried(options.clone()), options, local))
+    Ok((pool::open_without_timeouts(options.clone()), options, local))
 }
 
 async fn close(db: PgPool, local: Option<LocalPostgres>) {

@@ -17,44 +17,44 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use super::{Failure, current_schema, service_manager};
 use crate::{
+    cli::{Failure, current_schema, service_manager},
     config::{self, Api, Database, JwtSecret, Settings, Site},
     database::{Replica, local::LocalPostgres, pool},
+    lists::member_cache::MemberLists,
     live::{self, Live},
     mail::Mailer,
-    posts::{self, shared::SharedLists},
+    posts,
     routes::{self, App},
-    server::{self, Listener, Patience, Stop},
+    server::{self, Listener, Shutdown, Timeouts},
     tasks,
     users::{self, Passwords, secret::Secret, tokens::Tokens},
     web::{
-        cache::PageCache,
-        kept::{self, Changes},
-        limits::Limits,
+        cache::{self, Versions},
+        middleware::{page_cache::PageCache, timeout::Limits},
         throttle::Throttle,
     },
 };
 
 /// How long the start waits for the database before it serves without.
-const GLANCE: Duration = Duration::from_secs(1);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Serves on `socket` where one is handed over, else on `LISTEN_ADDR`.
 pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> Result<(), Failure> {
     allow_open_files();
-    let stop = Stop::default();
+    let shutdown = Shutdown::default();
     tokio::spawn({
-        let stop = stop.clone();
+        let shutdown = shutdown.clone();
         async move {
-            if let Err(err) = stop.ask_at_signals().await {
+            if let Err(err) = shutdown.request_on_signals().await {
                 tracing::error!(%err, "cannot listen for signals; only kill -9 stops this");
             }
         }
     });
     tokio::spawn({
-        let stop = stop.clone();
+        let shutdown = shutdown.clone();
         async move {
-            stop.asked().await;
+            shutdown.requested().await;
             service_manager::stopping();
         }
     });
@@ -80,7 +80,7 @@ pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> R
             let may_migrate = settings.run_migrations;
             let secret = settings.api.secret.clone();
             let options = PgConnectOptions::clone(options);
-            serve(&settings, options, secret, doors, stop, may_migrate).await
+            serve(&settings, options, secret, doors, shutdown, may_migrate).await
         }
         Database::Local => {
             let local = LocalPostgres::start(&settings.data_dir).await?;
@@ -91,7 +91,7 @@ pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> R
             let served = match secret {
                 Ok(secret) => {
                     let options = local.connect_options();
-                    serve(&settings, options, secret, doors, stop, true).await
+                    serve(&settings, options, secret, doors, shutdown, true).await
                 }
                 Err(err) => Err(err.into()),
             };
@@ -112,11 +112,11 @@ async fn serve(
     options: PgConnectOptions,
     secret: Option<JwtSecret>,
     Doors { site: listener, metrics }: Doors,
-    stop: Stop,
+    shutdown: Shutdown,
     may_migrate: bool,
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
-    let changes = Changes::new(kept::LIFETIME);
+    let changes = Versions::new(cache::LIFETIME);
     let replica = settings
         .replica
         .as_ref()
@@ -137,16 +137,16 @@ async fn serve(
         mailer: Mailer::new(settings.mail.as_ref())?,
         limits: Limits::default(),
         throttle: Throttle::new(settings.rate_limits),
-        live: Live::new(changes.clone(), stop.clone(), settings.rate_limits),
+        live: Live::new(changes.clone(), shutdown.clone(), settings.rate_limits),
         pages: PageCache::new(&changes),
-        lists: SharedLists::new(&changes),
-        stop: stop.clone(),
+        lists: MemberLists::new(&changes),
+        shutdown: shutdown.clone(),
     };
     if !settings.rate_limits {
         tracing::warn!("RATE_LIMITS is off: nothing keeps anybody from guessing passwords");
     }
-    let schema = pool::open_unhurried(options.clone());
-    match timeout(GLANCE, current_schema(&schema, false)).await {
+    let schema = pool::open_without_timeouts(options.clone());
+    match timeout(STARTUP_TIMEOUT, current_schema(&schema, false)).await {
         Ok(Ok(())) => schema.close().await,
         Ok(Err(Failure::Configuration(problem))) if !may_migrate => {
             return Err(Failure::Configuration(problem));
@@ -166,7 +166,7 @@ async fn serve(
             tokio::spawn(await_schema(schema, may_migrate));
         }
     }
-    tokio::spawn(live::run(app.live.clone(), db.clone(), pool::open_unhurried(options)));
+    tokio::spawn(live::run(app.live.clone(), db.clone(), pool::open_without_timeouts(options)));
     tokio::spawn(sweep(db.clone(), settings.site.clone()));
 
     let address = listener.local_addr().map_err(anyhow::Error::from)?;
@@ -186,17 +186,17 @@ async fn serve(
         if let Ok(address) = listener.local_addr() {
             tracing::info!(%address, "serving /metrics");
         }
-        let watching = routes::watching(app.clone());
-        // To the very end: a stop is worth watching too.
-        let (end, never) = (TaskTracker::new(), Stop::default());
+        let monitoring = routes::monitoring_router(app.clone());
+        // To the very end: a shutdown is worth monitoring too.
+        let (end, never) = (TaskTracker::new(), Shutdown::default());
         let listener = Listener::own(listener);
-        tokio::spawn(server::serve(listener, watching, end, Patience::default(), never));
+        tokio::spawn(server::serve(listener, monitoring, end, Timeouts::default(), never));
     }
     service_manager::ready();
     let running = app.limits.running.clone();
-    let (router, patience) = (routes::router(app), Patience::default());
-    server::serve(listener, router, running, patience, stop.clone()).await;
-    if !stop.is_at_once() {
+    let (router, timeouts) = (routes::router(app), Timeouts::default());
+    server::serve(listener, router, running, timeouts, shutdown.clone()).await;
+    if !shutdown.is_immediate() {
         db.close().await;
     }
     Ok(())
@@ -236,7 +236,7 @@ fn kept_secret(data_dir: &Path) -> anyhow::Result<JwtSecret> {
 
 /// Until the database is back and its schema fits, `/readyz` says 503; here the log says why.
 async fn await_schema(db: PgPool, may_migrate: bool) {
-    tasks::keep_doing("schema", || {
+    tasks::supervise("schema", || {
         let db = db.clone();
         async move {
             while let Err(failure) = current_schema(&db, may_migrate).await {
@@ -251,10 +251,10 @@ async fn await_schema(db: PgPool, may_migrate: bool) {
     db.close().await;
 }
 
-/// Clears away what has ended, a batch at a time. The library's own sweeper would stop for good at
+/// Clears away what has ended, a batch at a time. The library's own sweeper would shutdown for good at
 /// the first error.
 async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
-    tasks::keep_doing("sweep", || {
+    tasks::supervise("sweep", || {
         let (db, site) = (db.clone(), site.clone());
         async move {
             let swept = sweep_once(&db, &site).await.context("cannot clear what has ended")?;
@@ -271,7 +271,7 @@ async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
 /// How many rows it cleared away; none once there is nothing left to do.
 async fn sweep_once(db: &PgPool, site: &Site) -> sqlx::Result<u64> {
     let sessions = users::sessions::db::sweep(db, site).await?;
-    let tries = users::proof::db::sweep_tries(db).await?;
+    let tries = users::credentials::db::sweep_tries(db).await?;
     let keys = posts::db::sweep_keys(db).await?;
     Ok(sessions + tries + keys)
 }

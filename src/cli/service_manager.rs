@@ -6,7 +6,7 @@ use listenfd::ListenFd;
 use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
 use sd_notify::NotifyState;
 
-use super::Failure;
+use crate::cli::Failure;
 
 /// The socket on which to serve (`LISTEN_FDS`), where one is handed over. It stays open over there,
 /// so that whoever comes while this program is replaced waits in its queue.

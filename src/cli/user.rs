@@ -7,13 +7,14 @@ use clap::Subcommand;
 use rand::Rng as _;
 use sqlx::PgPool;
 
-use super::{Failure, say};
 use crate::{
+    cli::{Failure, say},
     config::Settings,
+    identity::{Role, Username},
     users::{
-        Email, NewPassword, Passwords, Role, Username, db,
+        Email, NewPassword, Passwords, db,
         links::{self, Purpose},
-        password::context,
+        password::guessable_words,
         secret::Secret,
     },
 };
@@ -51,7 +52,7 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
             let email = Email::parse(&email).map_err(usage)?;
             let given = if password_stdin { Some(read_password()?) } else { None };
             let text = given.clone().unwrap_or_else(made_up);
-            let words = context(&settings.site.name, Some(&username), Some(&email));
+            let words = guessable_words(&settings.site.name, Some(&username), Some(&email));
             let password = NewPassword::parse(&text, &words).map_err(usage)?;
             let hash = hashed(password).await?;
             let role = if admin { Role::Admin } else { Role::Member };

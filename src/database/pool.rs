@@ -112,7 +112,7 @@ impl Probing {
 
 /// Without the guards' time limits: for migrations, imports and other long work, where a slow
 /// statement is no news.
-pub fn open_unhurried(options: PgConnectOptions) -> PgPool {
+pub fn open_without_timeouts(options: PgConnectOptions) -> PgPool {
     let options = guarded(options).log_slow_statements(LevelFilter::Trace, Duration::from_secs(1));
     PgPoolOptions::new()
         .max_connections(2)

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{migrations, pool};
+use crate::database::{migrations, pool};
 
 /// What a replica shows may be this old. Who has just written reads from the primary for longer.
 pub const MAX_LAG: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ impl Replica {
     }
 
     /// A read has failed: leaves the replica out until it was looked at, which happens at once.
-    pub fn doubt(&self) {
+    pub fn mark_unhealthy(&self) {
         self.state.is_fit.store(false, Ordering::Relaxed);
         self.state.doubted.notify_one();
     }
@@ -150,7 +150,7 @@ async fn examine(replica: &PgPool, history: &History, was_fit: bool) -> Result<(
     if history.lag(Instant::now(), position.at) > MAX_LAG {
         return Err(format!("it is more than {} seconds behind", MAX_LAG.as_secs()));
     }
-    // It changes with the primary's, and a statement that does not fit it raises a doubt.
+    // It changes with the primary's, and a statement that does not fit it raises a mark_unhealthy.
     if !was_fit {
         match migrations::mismatch(replica).await {
             Ok(None) => {}

@@ -2,8 +2,10 @@
 
 use sqlx::PgPool;
 
-use super::{Finding, counted, db};
-use crate::config::Site;
+use crate::{
+    config::Site,
+    doctor::{Finding, counted, db},
+};
 
 const REPAIR: &str = "social-post doctor --repair";
 /// How many search entries are read anew to compare their words; a repair reads all.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
 
-use super::db;
+use crate::doctor::db;
 
 /// Posts in one batch.
 const BATCH: usize = 500;

@@ -3,8 +3,10 @@
 use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
-use super::{Finding, counted, db};
-use crate::config::Settings;
+use crate::{
+    config::Settings,
+    doctor::{Finding, counted, db},
+};
 
 const OLDEST: i32 = 150_000;
 /// Tokens forgive five seconds, and a request takes some.

@@ -10,8 +10,10 @@ use ipnet::IpNet;
 use nix::sys::statvfs::statvfs;
 use sqlx::postgres::PgSslMode;
 
-use super::Finding;
-use crate::config::{Database, Settings};
+use crate::{
+    config::{Database, Settings},
+    doctor::Finding,
+};
 
 /// Where Docker and its kin put secrets, readable for the container's one user and everybody else
 /// in it, of whom there is nobody.

@@ -6,7 +6,7 @@ use sqlx::{PgPool, postgres::PgListener};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use crate::posts::{PostId, Score};
+use crate::{identity::PostId, posts::Score};
 
 const CHANNEL: &str = "social_post";
 

@@ -27,7 +27,7 @@ use axum::{
 use sqlx::PgPool;
 use tokio::{sync::Notify, time::sleep};
 
-use crate::{posts::PostId, server::Stop, tasks::keep_doing, web::kept::Changes};
+use crate::{identity::PostId, server::Shutdown, tasks::supervise, web::cache::Versions};
 use streams::Streams;
 
 /// How long changes are gathered before the others are told: a rush of votes is one word.
@@ -56,7 +56,7 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     /// Names this process among those at the database.
     origin: String,
-    changes: Changes,
+    changes: Versions,
     /// What the other processes have not been told yet.
     outbox: Mutex<BTreeSet<Change>>,
     posted: Notify,
@@ -65,13 +65,13 @@ struct Inner {
     changed: Notify,
     streams: Streams,
     /// Ends all streams; whoever reads goes on at another process.
-    stop: Stop,
+    shutdown: Shutdown,
 }
 
 impl Live {
-    /// Counts in `changes` what it hears of. Streams end when `stop` is asked for, and each client has
+    /// Counts in `changes` what it hears of. Streams end when `shutdown` is asked for, and each client has
     /// a bounded number of them where `is_limited`.
-    pub fn new(changes: Changes, stop: Stop, is_limited: bool) -> Live {
+    pub fn new(changes: Versions, shutdown: Shutdown, is_limited: bool) -> Live {
         Live(Arc::new(Inner {
             origin: uuid::Uuid::now_v7().simple().to_string(),
             changes,
@@ -80,30 +80,30 @@ impl Live {
             touched: Mutex::default(),
             changed: Notify::new(),
             streams: Streams::new(is_limited),
-            stop,
+            shutdown,
         }))
     }
 
     /// Something has changed, and is committed.
-    pub fn tell(&self, change: Change) {
-        self.hear(change);
+    pub fn publish(&self, change: Change) {
+        self.apply(change);
         lock(&self.0.outbox).insert(change);
         self.0.posted.notify_one();
     }
 
     /// What a change means in this process.
-    fn hear(&self, change: Change) {
+    fn apply(&self, change: Change) {
         let Inner { changes, touched, changed, streams, .. } = &*self.0;
         match change {
-            Change::All => changes.forget_all(),
-            Change::Lists => changes.forget_lists(),
+            Change::All => changes.invalidate_all(),
+            Change::Lists => changes.invalidate_lists(),
             Change::Post(id) => {
-                changes.forget_post(id.0);
+                changes.invalidate_post(id.0);
                 lock(touched).insert(id);
                 changed.notify_one();
             }
             Change::New(id) => {
-                changes.forget_lists();
+                changes.invalidate_lists();
                 streams.add_new(id);
                 changed.notify_one();
             }
@@ -113,7 +113,7 @@ impl Live {
 
 /// Notes what a request has changed. There is one place for it, so that no handler, whichever face
 /// it belongs to, can forget: what was asked for, and that it was done, say what it may have been.
-pub async fn note(State(live): State<Live>, request: Request, next: Next) -> Response {
+pub async fn publish_changes(State(live): State<Live>, request: Request, next: Next) -> Response {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return next.run(request).await;
     }
@@ -123,7 +123,7 @@ pub async fn note(State(live): State<Live>, request: Request, next: Next) -> Res
     if status.is_success() || status.is_redirection() {
         let place = response.headers().get(header::LOCATION).and_then(|place| place.to_str().ok());
         if let Some(change) = change(&path, place) {
-            live.tell(change);
+            live.publish(change);
         }
     }
     response
@@ -152,19 +152,19 @@ fn new_post(place: &str) -> Option<PostId> {
     Some(PostId(id.parse().ok()?))
 }
 
-/// Keeps this process and the others of one mind, until this one is to stop. `listening` is connected
+/// Keeps this process and the others of one mind, until this one is to shutdown. `listening` is connected
 /// to once, for as long as this runs.
 pub async fn run(live: Live, db: PgPool, listening: PgPool) {
     let work = async {
         tokio::join!(
-            keep_doing("live-tell", || tell_others(live.clone(), db.clone())),
-            keep_doing("live-hear", || hear_others(live.clone(), listening.clone())),
-            keep_doing("live-pages", || tell_pages(live.clone(), db.clone())),
+            supervise("live-tell", || tell_others(live.clone(), db.clone())),
+            supervise("live-hear", || hear_others(live.clone(), listening.clone())),
+            supervise("live-pages", || tell_pages(live.clone(), db.clone())),
         )
     };
     tokio::select! {
         _ = work => {}
-        () = live.0.stop.asked() => {}
+        () = live.0.shutdown.requested() => {}
     }
 }
 
@@ -182,9 +182,9 @@ async fn tell_others(live: Live, db: PgPool) -> Round {
 /// A round of listening, which ends with its connection.
 async fn hear_others(live: Live, db: PgPool) -> Round {
     let hear = |words: Option<&str>| match words {
-        Some(words) => heard(&live.0.origin, words).for_each(|change| live.hear(change)),
+        Some(words) => heard(&live.0.origin, words).for_each(|change| live.apply(change)),
         // Words may have gone by while nobody listened.
-        None => live.hear(Change::All),
+        None => live.apply(Change::All),
     };
     db::listen(&db, hear).await.context("cannot hear of changes elsewhere")?;
     AGAIN
@@ -219,7 +219,7 @@ type Round = anyhow::Result<Option<Duration>>;
 /// The next round begins at once, and waits for what there is to do.
 const AGAIN: Round = Ok(Some(Duration::ZERO));
 
-/// Changes as they travel: who tells, then one word for each. Postgres takes up to 8,000 bytes.
+/// Versions as they travel: who tells, then one word for each. Postgres takes up to 8,000 bytes.
 fn words(origin: &str, changes: &BTreeSet<Change>) -> Vec<String> {
     let changes: Vec<&Change> = changes.iter().collect();
     let chunk = |changes: &[&Change]| {

@@ -14,12 +14,12 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::{sync::broadcast, time::timeout};
 
-use super::{
-    Live,
-    streams::{Beginning, Full, Message, Moment, written},
-};
 use crate::{
-    posts::PostId,
+    identity::PostId,
+    live::{
+        Live,
+        streams::{Beginning, Full, Message, Moment, written},
+    },
     web::{Error, Result, client::ClientNet, extract::Query, filters, page::LiveAddress},
 };
 
@@ -57,7 +57,7 @@ pub async fn stream(
         first.extend_from_slice(event);
     }
     first.extend(announcement(&new_posts, after).iter().flatten());
-    let reader = Reader { seat, messages, after, first: Some(first.into()) };
+    let reader = ReadPool { seat, messages, after, first: Some(first.into()) };
     let body = Body::from_stream(stream::unfold(reader, |mut reader| async {
         let part = reader.next().await?;
         Some((Ok::<_, std::convert::Infallible>(part), reader))
@@ -75,24 +75,24 @@ pub async fn stream(
 }
 
 /// One page that listens.
-struct Reader {
+struct ReadPool {
     seat: Seat,
     messages: broadcast::Receiver<Message>,
     after: Option<PostId>,
     first: Option<Bytes>,
 }
 
-impl Reader {
+impl ReadPool {
     /// What goes out next; `None` ends the stream, and the page comes back for the rest.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let stop = self.seat.live.0.stop.clone();
+        let shutdown = self.seat.live.0.shutdown.clone();
         loop {
             let message = tokio::select! {
                 message = timeout(HEARTBEAT, self.messages.recv()) => message,
-                () = stop.asked() => return None,
+                () = shutdown.requested() => return None,
             };
             match message {
                 Err(_) => return Some(Bytes::from_static(b":\n\n")),
@@ -136,7 +136,11 @@ impl Drop for Seat {
 }
 
 /// Tells a page where it hears of changes.
-pub async fn tune(State(live): State<Live>, mut request: Request, next: Next) -> Response {
+pub async fn inject_stream_url(
+    State(live): State<Live>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let address = match live.0.streams.newest() {
         Some(newest) => format!("/live?after={newest}"),
         None => "/live".to_owned(),

@@ -13,8 +13,11 @@ use axum::body::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
 
-use super::{db::State, lock};
-use crate::{posts::PostId, web::client::ClientNet};
+use crate::{
+    identity::PostId,
+    live::{db::State, lock},
+    web::client::ClientNet,
+};
 
 /// What is kept for those who come back, in bytes: some minutes of a busy site.
 const REMEMBERED: usize = 1024 * 1024;

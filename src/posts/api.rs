@@ -10,27 +10,24 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use super::{
-    Body, Draft, Key, Link, PostId, Score, Slice, Title, Version, db,
-    db::Publication,
-    markdown,
-    ranking::{After, Hot, Period, Rank, Written},
-    standing,
-};
 use crate::{
-    search,
-    users::{self, UserId, Username, Viewer},
+    identity::{PostId, Viewer},
+    markdown,
+    posts::{
+        Body, Draft, IdempotencyKey, Link, Title, Version,
+        db::{self, Publication},
+        rank,
+    },
     web::{
         Error, Result,
-        client::ClientNet,
         error::Field,
-        extract::{Path, Query, number},
+        extract::Path,
         json::Json,
+        middleware::replica::ReadPool,
         problem::Problem,
-        reader::Reader,
-        throttle::{Act, Throttle},
+        throttle::{RateLimit, Throttle},
     },
 };
 
@@ -64,7 +61,7 @@ pub struct Post {
 }
 
 impl Post {
-    fn of(post: super::Post, viewer: Option<&Viewer>) -> Post {
+    pub fn of(post: super::Post, viewer: Option<&Viewer>) -> Post {
         let super::Post {
             id,
             author_id: _,
@@ -91,166 +88,6 @@ impl Post {
             edited_at,
         }
     }
-}
-
-#[derive(Serialize, ToSchema)]
-pub struct PostPage {
-    posts: Vec<Post>,
-    /// Give it as `after` for the next page; null on the last.
-    #[schema(required)]
-    next: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Sort {
-    #[default]
-    New,
-    Hot,
-    Top,
-}
-
-impl Sort {
-    fn word(self) -> &'static str {
-        match self {
-            Sort::New => "new",
-            Sort::Hot => "hot",
-            Sort::Top => "top",
-        }
-    }
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Listing {
-    /// How many at most.
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 10)]
-    limit: Option<String>,
-    /// How many to pass over. `after` is the better way: it neither repeats nor slows down.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 10_000, default = 0)]
-    skip: Option<String>,
-    /// Only posts with these words in title or text; 2 to 200 characters, or one that is a word of its
-    /// own, as 雨 is. `hot` is then by relevance.
-    #[param(min_length = 1, max_length = 200, pattern = "..|[^\\x00-\\x7f]", example = "garden")]
-    search: Option<String>,
-    /// `new`: the newest first. `hot`: votes against age. `top`: most votes first.
-    #[serde(default)]
-    #[param(inline, value_type = Sort, required = false)]
-    sort: Sort,
-    /// Only posts of this person.
-    #[param(example = "ada")]
-    author: Option<String>,
-    /// `next` of the page before, with the other parameters as they were.
-    #[param(min_length = 28, max_length = 1000, pattern = "^[A-Za-z0-9_-]+$")]
-    after: Option<String>,
-}
-
-/// Posts
-#[utoipa::path(
-    get, path = "/api/v1/posts", operation_id = "posts", tag = "posts", params(Listing),
-    responses((status = 200, body = PostPage)),
-    security((), ("token" = [])),
-)]
-pub async fn index(
-    viewer: Option<Viewer>,
-    client: ClientNet,
-    Reader(pool): Reader,
-    State(throttle): State<Throttle>,
-    Query(listing): Query<Listing>,
-) -> Result<Json<PostPage>> {
-    let limit = number("limit", listing.limit.as_deref(), 10, 1, 100)?;
-    let skip = number("skip", listing.skip.as_deref(), 0, 0, 10_000)?;
-    let author = match &listing.author {
-        None => None,
-        // Who does not exist has written nothing; what else is asked for has to hold all the same.
-        Some(name) => Some(author(&pool, name).await?.unwrap_or(NOBODY)),
-    };
-    let me = viewer.as_ref().map(|viewer| viewer.id);
-    let slice = Slice { limit: limit + 1, skip };
-    let by = author.map_or(0, |author| author.0);
-    let after = listing.after.as_deref();
-
-    let (ids, next) = if let Some(words) =
-        listing.search.as_deref().filter(|words| !words.is_empty())
-    {
-        let words = search::Words::parse(words)
-            .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
-        match me {
-            Some(me) => throttle.take(Act::Search, me)?,
-            None => throttle.take(Act::Search, client)?,
-        }
-        let sort = match listing.sort {
-            Sort::New => search::Sort::New,
-            Sort::Hot => search::Sort::Relevance,
-            Sort::Top => search::Sort::Top,
-        };
-        let list = format!("api search {} {by} {}", sort.word(), words.as_str());
-        let after = After::<Hot>::decode(&list, after)?;
-        let found = search::db::matches(&pool, &words, sort, author, after.as_ref(), slice).await?;
-        page(found, &list, after.as_ref(), limit)
-    } else {
-        let list = format!("api {} {by}", listing.sort.word());
-        match listing.sort {
-            Sort::New => {
-                let after = After::<Written>::decode(&list, after)?;
-                let posts = match author {
-                    Some(author) => db::by_author(&pool, me, author, after.as_ref(), slice).await?,
-                    None => db::newest(&pool, me, after.as_ref(), slice).await?,
-                };
-                page(places(&posts), &list, after.as_ref(), limit)
-            }
-            Sort::Hot => {
-                let after = After::<Hot>::decode(&list, after)?;
-                let posts = match author {
-                    Some(author) => {
-                        db::hot_by_author(&pool, me, author, after.as_ref(), slice).await?
-                    }
-                    None => db::hot(&pool, me, after.as_ref(), slice).await?,
-                };
-                page(places(&posts), &list, after.as_ref(), limit)
-            }
-            Sort::Top => {
-                let after = After::<Score>::decode(&list, after)?;
-                let posts = match author {
-                    Some(author) => {
-                        db::top_by_author(&pool, me, author, after.as_ref(), slice).await?
-                    }
-                    None => db::top(&pool, me, Period::All, after.as_ref(), slice).await?,
-                };
-                page(places(&posts), &list, after.as_ref(), limit)
-            }
-        }
-    };
-    let posts = db::find_all(&pool, &ids, me).await?;
-    let posts = posts.into_iter().map(|post| Post::of(post, viewer.as_ref())).collect();
-    Ok(Json(PostPage { posts, next }))
-}
-
-/// An id that no author has.
-const NOBODY: UserId = UserId(-1);
-
-async fn author(pool: &PgPool, name: &str) -> Result<Option<UserId>> {
-    let Ok(username) = Username::parse(name) else { return Ok(None) };
-    Ok(users::db::find(pool, &username).await?.map(|person| person.id))
-}
-
-fn places<R: Rank>(posts: &[super::Listed]) -> Vec<After<R>> {
-    posts.iter().map(After::post).collect()
-}
-
-/// The ids of a page, and the cursor to the next.
-fn page<R: Rank>(
-    mut posts: Vec<After<R>>,
-    list: &str,
-    after: Option<&After<R>>,
-    limit: i64,
-) -> (Vec<PostId>, Option<String>) {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let is_full = posts.len() > limit;
-    posts.truncate(limit);
-    let ids = posts.iter().map(|post| post.id).collect();
-    let next = posts.pop().filter(|_| is_full).map(|last| last.encode(list, after));
-    (ids, next)
 }
 
 /// What an author gives.
@@ -320,11 +157,11 @@ impl NewPost {
 
 /// Publishes a post
 ///
-/// With an `Idempotency-Key` it may be sent again after a lost answer: for a day the same key makes no
+/// With an `Idempotency-IdempotencyKey` it may be sent again after a lost answer: for a day the same key makes no
 /// second post, and answers with the first.
 #[utoipa::path(
     post, path = "/api/v1/posts", operation_id = "publish", tag = "posts", request_body = NewPost,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters of your own", example = "6f1c9d1e-one-post", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    params(("Idempotency-IdempotencyKey" = Option<String>, Header, description = "1 to 255 visible ASCII characters of your own", example = "6f1c9d1e-one-post", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 201, description = "It is there", body = Post, headers(("Location" = String, description = "Its address"))),
         (status = 409, description = "The key made another post", body = Problem, content_type = "application/problem+json"),
@@ -339,11 +176,13 @@ pub async fn publish(
 ) -> Result<Response> {
     let key = idempotency_key(&headers)?;
     let draft = post.check()?;
-    throttle.take(Act::Write, viewer.id)?;
+    throttle.take(RateLimit::Write, viewer.id)?;
     let id = match db::publish(&pool, viewer.id, &draft, key).await? {
         Publication::Post(id) => id,
         Publication::KeyTaken(_) => {
-            return Err(Error::Conflict("This Idempotency-Key has made another post.".into()));
+            return Err(Error::Conflict(
+                "This Idempotency-IdempotencyKey has made another post.".into(),
+            ));
         }
         Publication::NoAuthor => return Err(Error::BadToken),
     };
@@ -353,17 +192,18 @@ pub async fn publish(
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], post).into_response())
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>> {
     let mut keys = headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(None) };
     let fits = key.to_str().is_ok_and(|key| {
         (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
     });
     if !fits || keys.next().is_some() {
-        let problem = "An Idempotency-Key is one value of 1 to 255 visible ASCII characters.";
+        let problem =
+            "An Idempotency-IdempotencyKey is one value of 1 to 255 visible ASCII characters.";
         return Err(Error::BadRequest(problem.into()));
     }
-    Ok(Some(Key::of(key.as_bytes())))
+    Ok(Some(IdempotencyKey::of(key.as_bytes())))
 }
 
 /// A post
@@ -374,7 +214,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Key>> {
 )]
 pub async fn show(
     viewer: Option<Viewer>,
-    Reader(pool): Reader,
+    ReadPool(pool): ReadPool,
     Path(id): Path<PostId>,
 ) -> Result<Json<Post>> {
     let me = viewer.as_ref().map(|viewer| viewer.id);
@@ -418,9 +258,9 @@ pub struct Neighbour {
 }
 
 impl PostRank {
-    fn of(id: PostId, standing: standing::Standing) -> PostRank {
-        let standing::Standing { score, created_at, hot, place, above, below } = standing;
-        let neighbour = |post: standing::Neighbour| Neighbour { id: post.id.0, title: post.title };
+    fn of(id: PostId, standing: rank::RankExplanation) -> PostRank {
+        let rank::RankExplanation { score, created_at, hot, place, above, below } = standing;
+        let neighbour = |post: rank::Neighbour| Neighbour { id: post.id.0, title: post.title };
         PostRank {
             id: id.0,
             score: score.0,
@@ -443,7 +283,7 @@ impl PostRank {
     security((), ("token" = [])),
 )]
 pub async fn rank(State(pool): State<PgPool>, Path(id): Path<PostId>) -> Result<Json<PostRank>> {
-    let standing = standing::db::find(&pool, id).await?.ok_or(Error::NotFound)?;
+    let standing = rank::db::find(&pool, id).await?.ok_or(Error::NotFound)?;
     Ok(Json(PostRank::of(id, standing)))
 }
 
@@ -505,7 +345,7 @@ async fn save(
     draft: &Draft,
     version: Option<Version>,
 ) -> Result<Json<Post>> {
-    throttle.take(Act::Write, viewer.id)?;
+    throttle.take(RateLimit::Write, viewer.id)?;
     let is_saved = db::edit(pool, id, viewer.id, draft, version).await?;
     // The statement alone decides; this tells why it did nothing.
     let post = own(pool, viewer, id).await?;
@@ -574,6 +414,6 @@ pub async fn preview(
 ) -> Result<Json<Rendered>> {
     let body =
         Body::parse(&text.body).map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
-    throttle.take(Act::Preview, viewer.id)?;
+    throttle.take(RateLimit::Preview, viewer.id)?;
     Ok(Json(Rendered { body_html: markdown::to_html(body.as_str()).as_str().to_owned() }))
 }

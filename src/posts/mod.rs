@@ -1,15 +1,11 @@
 //! What people post.
 
+pub mod access;
 pub mod api;
 pub mod db;
-pub mod feeds;
-pub mod markdown;
+pub mod form;
 pub mod pages;
-pub mod ranking;
-pub mod shared;
-pub mod sitemap;
-pub mod standing;
-pub mod writing;
+pub mod rank;
 
 use serde::{Deserialize, Deserializer, de};
 use sha2::{Digest as _, Sha256};
@@ -17,32 +13,11 @@ use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
 
-use self::markdown::Html;
 use crate::{
-    database::snapshot::Snapshot,
+    identity::{PostId, UserId, Username, Viewer},
+    markdown::Html,
     text::{self, BadText},
-    users::{UserId, Username, Viewer},
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
-#[sqlx(transparent)]
-pub struct PostId(pub i64);
-
-impl std::fmt::Display for PostId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// One spelling for each id, so that each post has one address: digits, no sign, no leading zero.
-impl<'de> Deserialize<'de> for PostId {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<PostId, D::Error> {
-        let text = String::deserialize(from)?;
-        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
-        let id = if is_plain { text.parse().ok() } else { None };
-        id.map(PostId).ok_or_else(|| de::Error::custom("not an id"))
-    }
-}
 
 /// How many people voted for a post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
@@ -71,24 +46,6 @@ impl std::fmt::Display for Score {
     }
 }
 
-/// A post as lists show it.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    pub id: PostId,
-    pub author: Username,
-    pub title: String,
-    pub link: Option<Link>,
-    pub excerpt: String,
-    pub score: Score,
-    pub hot: f64,
-    pub created_at: OffsetDateTime,
-    pub edited_at: Option<OffsetDateTime>,
-    /// Whether the viewer who asked voted for it.
-    pub voted: bool,
-    /// What had happened to it when it was read.
-    pub read_in: Snapshot,
-}
-
 /// A post as its own page shows it.
 #[derive(Debug, Clone)]
 pub struct Post {
@@ -113,27 +70,6 @@ impl Post {
     /// Only the author may change a post.
     pub fn is_by(&self, viewer: &Viewer) -> bool {
         self.author_id == viewer.id
-    }
-}
-
-/// A post as feeds give it to readers elsewhere.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    pub id: PostId,
-    pub author: Username,
-    pub title: String,
-    pub link: Option<Link>,
-    /// None where the text is too long for a feed; then [`Entry::excerpt`] has to do.
-    pub body_html: Option<Html>,
-    pub excerpt: String,
-    pub created_at: OffsetDateTime,
-    pub edited_at: Option<OffsetDateTime>,
-}
-
-impl Entry {
-    /// When its author last wrote at it.
-    pub fn updated_at(&self) -> OffsetDateTime {
-        self.edited_at.unwrap_or(self.created_at)
     }
 }
 
@@ -167,47 +103,35 @@ impl<'de> Deserialize<'de> for Version {
 /// sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
-pub struct Key(Uuid);
+pub struct IdempotencyKey(Uuid);
 
-impl Key {
+impl IdempotencyKey {
     #[expect(clippy::new_without_default, reason = "no two are the same")]
-    pub fn new() -> Key {
-        Key(Uuid::now_v7())
+    pub fn new() -> IdempotencyKey {
+        IdempotencyKey(Uuid::now_v7())
     }
 }
 
-impl Key {
+impl IdempotencyKey {
     /// The one that stands for a key of the author's own making.
-    pub fn of(text: &[u8]) -> Key {
+    pub fn of(text: &[u8]) -> IdempotencyKey {
         let mut half = [0; 16];
         half.copy_from_slice(&Sha256::digest(text)[..16]);
-        Key(uuid::Builder::from_custom_bytes(half).into_uuid())
+        IdempotencyKey(uuid::Builder::from_custom_bytes(half).into_uuid())
     }
 }
 
-impl std::fmt::Display for Key {
+impl std::fmt::Display for IdempotencyKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Key, D::Error> {
+impl<'de> Deserialize<'de> for IdempotencyKey {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<IdempotencyKey, D::Error> {
         let text = String::deserialize(from)?;
-        text.parse().map(Key).map_err(|_| de::Error::custom("not a key"))
+        text.parse().map(IdempotencyKey).map_err(|_| de::Error::custom("not a key"))
     }
-}
-
-/// Which part of a list is asked for, from its beginning or from a cursor on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slice {
-    pub limit: i64,
-    pub skip: i64,
-}
-
-impl Slice {
-    /// A page for readers, and one more where the list goes on.
-    pub const PAGE: Slice = Slice { limit: db::PER_PAGE + 1, skip: 0 };
 }
 
 /// What an author gives: checked, but not yet a post.

@@ -2,16 +2,17 @@
 
 use sqlx::PgPool;
 
-use super::{BOUND, Found, Hit, Marks, Sort, Words, pieces, snippet};
 use crate::{
     database::snapshot::Snapshot,
-    posts::{
-        Link, Listed, PostId, Score, Slice,
-        db::PER_PAGE,
-        markdown,
-        ranking::{After, Hot},
+    identity::{PostId, UserId, Username},
+    lists::{
+        PER_PAGE, PostSummary, Window,
+        highlight::{Highlights, pieces, snippet},
+        ranking::{Hot, PageCursor},
     },
-    users::{UserId, Username},
+    markdown,
+    posts::{Link, Score},
+    search::{Found, Hit, MAX_RANKED, Sort, Words},
 };
 
 /// How many characters of a text are looked at for the part to show. To mark thirty texts of this
@@ -20,7 +21,7 @@ const LOOKED_AT: i32 = 8000;
 
 /// How many of the newest posts a search looks at first. Of these a common word has enough matches, and
 /// for them all Postgres takes a few milliseconds. It goes on to older ones only for what is missing.
-const NEAR: i64 = 4000;
+const FIRST_WINDOW: i64 = 4000;
 
 /// How many of the newest titles, in whole days, are compared with words that no post has.
 const COMPARED: i64 = 10_000;
@@ -28,7 +29,7 @@ const COMPARED: i64 = 10_000;
 /// Posts that have all the words, in the order asked for, from `after` on; one more than a page,
 /// where there is one. Where nothing has them, those of the newest titles that look most alike.
 ///
-/// At most [`BOUND`] matches are ranked, the newest ones; newest-first goes on through all of
+/// At most [`MAX_RANKED`] matches are ranked, the newest ones; newest-first goes on through all of
 /// them. However many posts have a word, not many more are read than count: `search_newest` begins with
 /// the newest days. A word that is nowhere costs a few looks into the index: the search table has no
 /// index by date that a planner could walk instead. A query that only leaves words out would be all
@@ -42,7 +43,7 @@ pub async fn find(
     viewer: Option<UserId>,
     words: &Words,
     sort: Sort,
-    after: Option<&After<Hot>>,
+    after: Option<&PageCursor<Hot>>,
 ) -> sqlx::Result<Found> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     let rows = sqlx::query!(
@@ -93,12 +94,12 @@ pub async fn find(
         sort.word(),
         rank,
         id,
-        BOUND,
+        MAX_RANKED,
         PER_PAGE + 1,
         viewer as Option<UserId>,
         LOOKED_AT,
-        After::begun(after),
-        NEAR,
+        PageCursor::begun(after),
+        FIRST_WINDOW,
         COMPARED,
     )
     .fetch_all(db)
@@ -109,7 +110,7 @@ pub async fn find(
     let total = rows.first().map_or(0, |row| row.total);
     let is_similar = rows.first().is_some_and(|row| row.is_similar);
     let hits = rows.into_iter().zip(&texts).map(|(row, text)| Hit {
-        marks: Marks {
+        marks: Highlights {
             title: pieces(&row.marked_title),
             text: match snippet(text) {
                 nothing if nothing.is_empty() => pieces(&row.excerpt),
@@ -117,7 +118,7 @@ pub async fn find(
             },
         },
         rank: row.rank,
-        post: Listed {
+        post: PostSummary {
             id: row.id,
             author: row.author,
             title: row.title,
@@ -141,9 +142,9 @@ pub async fn matches(
     words: &Words,
     sort: Sort,
     author: Option<UserId>,
-    after: Option<&After<Hot>>,
-    slice: Slice,
-) -> sqlx::Result<Vec<After<Hot>>> {
+    after: Option<&PageCursor<Hot>>,
+    window: Window,
+) -> sqlx::Result<Vec<PageCursor<Hot>>> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     let rows = sqlx::query!(
         r#"
@@ -171,15 +172,15 @@ pub async fn matches(
         rank,
         id,
         author as Option<UserId>,
-        BOUND,
-        slice.limit,
-        slice.skip,
-        After::begun(after),
-        NEAR,
+        MAX_RANKED,
+        window.limit,
+        window.skip,
+        PageCursor::begun(after),
+        FIRST_WINDOW,
     )
     .fetch_all(db)
     .await?;
-    let places = rows.into_iter().map(|row| After {
+    let places = rows.into_iter().map(|row| PageCursor {
         rank: Hot(row.rank),
         id: row.id,
         begun: Some(row.read_in),

@@ -10,23 +10,23 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::{BOUND, BadWords, Found, Sort, Words, db, feed_href};
 use crate::{
     config::Site,
-    posts::{
-        Listed, feeds,
-        pages::{List, Older, Row},
-        ranking::{After, Hot},
+    lists::{
+        PostSummary, atom,
+        ranking::{Hot, PageCursor},
+        view::{List, NextPage, Row},
     },
+    search::{BadWords, Found, MAX_RANKED, Sort, Words, db, feed_href},
     web::{
-        Error, Page, Result, Shell, Xml,
+        Error, Page, PageContext, Result, Xml,
         client::ClientNet,
-        error::with_html,
+        error_page::with_html,
         extract::Query,
         filters,
         htmx::wants_fragment,
-        reader::Reader,
-        throttle::{Act, Throttle},
+        middleware::replica::ReadPool,
+        throttle::{RateLimit, Throttle},
     },
 };
 
@@ -42,7 +42,7 @@ pub struct SearchQuery {
 #[derive(Template)]
 #[template(path = "search/index.html")]
 struct Results<'a> {
-    shell: Shell,
+    context: PageContext,
     words: &'a str,
     sort: Sort,
     problem: Option<BadWords>,
@@ -56,15 +56,15 @@ struct Results<'a> {
 
 impl<'a> Results<'a> {
     /// The page as it is before anything was looked for.
-    fn none(shell: Shell, query: &'a SearchQuery) -> Results<'a> {
+    fn none(context: PageContext, query: &'a SearchQuery) -> Results<'a> {
         Results {
-            shell,
+            context,
             words: &query.q,
             sort: query.sort,
             problem: None,
             notice: None,
             found: None,
-            list: List { rows: Vec::new(), older: None },
+            list: List { rows: Vec::new(), next: None },
             is_continued: query.after.is_some(),
         }
     }
@@ -81,8 +81,8 @@ impl Summary {
         match self.total {
             _ if is_continued => "More results".to_owned(),
             1 => "1 result".to_owned(),
-            total if total <= BOUND => format!("{total} results"),
-            _ => format!("More than {BOUND} results"),
+            total if total <= MAX_RANKED => format!("{total} results"),
+            _ => format!("More than {MAX_RANKED} results"),
         }
     }
 
@@ -93,17 +93,17 @@ impl Summary {
             Sort::Top => "most liked",
             Sort::New => return String::new(),
         };
-        if is_continued || self.total <= BOUND {
+        if is_continued || self.total <= MAX_RANKED {
             return String::new();
         }
-        format!(", the {best} of the newest {BOUND} first")
+        format!(", the {best} of the newest {MAX_RANKED} first")
     }
 }
 
 pub async fn index(
-    shell: Shell,
+    context: PageContext,
     client: ClientNet,
-    Reader(db): Reader,
+    ReadPool(db): ReadPool,
     State(throttle): State<Throttle>,
     Query(query): Query<SearchQuery>,
     headers: HeaderMap,
@@ -111,20 +111,20 @@ pub async fn index(
     let words = match Words::parse(&query.q) {
         Ok(words) => words,
         Err(_) if query.q.trim().is_empty() => {
-            return Ok(Page(Results::none(shell, &query)).into_response());
+            return Ok(Page(Results::none(context, &query)).into_response());
         }
         Err(problem) => {
-            let page = Results { problem: Some(problem), ..Results::none(shell, &query) };
+            let page = Results { problem: Some(problem), ..Results::none(context, &query) };
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
         }
     };
-    let taken = match shell.viewer_id() {
-        Some(viewer) => throttle.take(Act::Search, viewer),
-        None => throttle.take(Act::Search, client),
+    let taken = match context.viewer_id() {
+        Some(viewer) => throttle.take(RateLimit::Search, viewer),
+        None => throttle.take(RateLimit::Search, client),
     };
     match taken {
         Err(err) if !wants_fragment(&headers) => {
-            let page = Results { notice: Some(err.to_string()), ..Results::none(shell, &query) };
+            let page = Results { notice: Some(err.to_string()), ..Results::none(context, &query) };
             return Ok(with_html(err.into_response(), page.render()));
         }
         taken => taken?,
@@ -133,13 +133,13 @@ pub async fn index(
     // A cursor belongs to these words in this order.
     let sort = query.sort;
     let name = format!("search {} {}", sort.word(), words.as_str());
-    let after = After::<Hot>::decode(&name, query.after.as_deref())?;
+    let after = PageCursor::<Hot>::decode(&name, query.after.as_deref())?;
     let Found { hits, total, is_similar } =
-        db::find(&db, shell.viewer_id(), &words, sort, after.as_ref()).await?;
+        db::find(&db, context.viewer_id(), &words, sort, after.as_ref()).await?;
     let (mut posts, mut marks) = (Vec::new(), Vec::new());
     for hit in hits {
         // The cursor goes by what the results are ordered by.
-        posts.push(Listed { hot: hit.rank, ..hit.post });
+        posts.push(PostSummary { hot: hit.rank, ..hit.post });
         marks.push(hit.marks);
     }
     let address = |cursor| {
@@ -148,15 +148,15 @@ pub async fn index(
     };
     let mut list = List::new(posts, &name, after.as_ref(), address);
     for (row, marks) in list.rows.iter_mut().zip(marks) {
-        if let Row::Found(row) = row {
+        if let Row::Read(row) = row {
             row.marks = Some(marks);
         }
     }
     if wants_fragment(&headers) {
-        return Ok(Page(Older { shell, list }).into_response());
+        return Ok(Page(NextPage { context, list }).into_response());
     }
     let found = Some(Summary { total, is_similar });
-    let page = Results { words: words.as_str(), found, list, ..Results::none(shell, &query) };
+    let page = Results { words: words.as_str(), found, list, ..Results::none(context, &query) };
     Ok(Page(page).into_response())
 }
 
@@ -171,20 +171,20 @@ pub struct FeedQuery {
 pub async fn feed(
     client: ClientNet,
     State(site): State<Arc<Site>>,
-    Reader(db): Reader,
+    ReadPool(db): ReadPool,
     State(throttle): State<Throttle>,
     Query(query): Query<FeedQuery>,
-) -> Result<Xml<feeds::Feed>> {
+) -> Result<Xml<atom::Feed>> {
     let words =
         Words::parse(&query.q).map_err(|problem| Error::Invalid(problem.to_string().into()))?;
-    throttle.take(Act::Search, client)?;
-    let found = db::matches(&db, &words, Sort::New, None, None, feeds::WHOLE).await?;
+    throttle.take(RateLimit::Search, client)?;
+    let found = db::matches(&db, &words, Sort::New, None, None, atom::WINDOW).await?;
     let path = feed_href(words.as_str());
-    let list = feeds::List {
+    let list = atom::List {
         name: path.trim_start_matches('/').to_owned(),
         title: format!("{} · {}", words.as_str(), site.name),
         path,
         page: Sort::New.href(words.as_str()),
     };
-    feeds::of(&db, site, list, found.into_iter().map(|found| found.id)).await
+    atom::of(&db, site, list, found.into_iter().map(|found| found.id)).await
 }

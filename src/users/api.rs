@@ -12,27 +12,28 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{
-    Email, NewPassword, Passwords, Person, Role, UserId, Username, Viewer, db,
-    links::{self, Links, Purpose, letters},
-    password::context,
-    proof::{Gate, Proven},
-    secret::Secret,
-    sessions::{self, device::in_words},
-    tokens::{self, Tokens},
-};
 use crate::{
     config::Site,
+    identity::{Role, Username, Viewer},
+    users::{
+        Email, NewPassword, Passwords, Person,
+        credentials::{Authenticated, Authenticator},
+        db,
+        links::{self, Links, Purpose, emails},
+        password::guessable_words,
+        secret::Secret,
+        sessions::{self, device::in_words},
+        tokens::{self, Tokens},
+    },
     web::{
-        Error, Result, cursor,
+        Error, Result,
         error::Field,
-        extract::{Form, Path, Query},
+        extract::{Form, Path},
         json::Json,
         problem::Problem,
-        reader::Reader,
     },
 };
 
@@ -79,18 +80,10 @@ pub struct Me {
     email_confirmed: bool,
 }
 
-#[derive(Serialize, ToSchema)]
-pub struct UserPage {
-    users: Vec<User>,
-    /// Give it as `after` for the next page; null on the last.
-    #[schema(required)]
-    next: Option<String>,
-}
-
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignUp {
-    /// 2 to 30 of letters, digits, `-` and `_`; unique without regard to case.
+    /// 2 to 30 of emails, digits, `-` and `_`; unique without regard to case.
     #[schema(example = "ada", min_length = 2, max_length = 30, pattern = "^[A-Za-z0-9_-]+$")]
     username: String,
     #[schema(example = "ada@example.org", format = "email", max_length = 254)]
@@ -117,7 +110,7 @@ pub struct SignUp {
     security(),
 )]
 pub async fn sign_up(
-    gate: Gate,
+    authenticator: Authenticator,
     links: Links,
     State(pool): State<PgPool>,
     State(passwords): State<Passwords>,
@@ -126,7 +119,7 @@ pub async fn sign_up(
 ) -> Result<Response> {
     let username = Username::parse_unreserved(&typed.username);
     let email = Email::parse(&typed.email);
-    let words = context(&site.name, username.as_ref().ok(), email.as_ref().ok());
+    let words = guessable_words(&site.name, username.as_ref().ok(), email.as_ref().ok());
     let password = NewPassword::parse(&typed.password, &words);
     let (username, email, password) = match (username, email, password) {
         (Ok(username), Ok(email), Ok(password)) => (username, email, password),
@@ -139,19 +132,19 @@ pub async fn sign_up(
             return Err(Error::Fields(problems.into_iter().flatten().collect()));
         }
     };
-    gate.may_look()?;
+    authenticator.may_look()?;
     let taken = db::taken(&pool, &username, &email).await?;
     if !taken.is_empty() {
         return Err(Error::Taken(taken.iter().map(|taken| taken_field(*taken)).collect()));
     }
-    gate.may_sign_up()?;
+    authenticator.may_sign_up()?;
     let hash = passwords.hash(password).await?;
     let id = db::sign_up(&pool, &username, &email, &hash, Role::Member)
         .await?
         .map_err(|taken| Error::Taken(vec![taken_field(taken)]))?;
     let person = db::find(&pool, &username).await?.ok_or(Error::NotFound)?;
     // Nothing of theirs was ended yet.
-    links.send_confirm(Proven { user: id, epoch: 0 }, username.clone(), email);
+    links.send_confirm(Authenticated { user: id, epoch: 0 }, username.clone(), email);
     let user = NewUser { id: id.0, username: username.to_string(), created_at: person.created_at };
     let place =
         HeaderValue::from_str(&format!("/api/v1/users/{username}")).map_err(Error::internal)?;
@@ -211,7 +204,7 @@ pub struct Token {
     security(),
 )]
 pub async fn log_in(
-    gate: Gate,
+    authenticator: Authenticator,
     State(tokens): State<Option<Tokens>>,
     Form(typed): Form<LogIn>,
 ) -> Result<Response> {
@@ -222,12 +215,13 @@ pub async fn log_in(
         )]));
     }
     let tokens = tokens.ok_or(Error::NotFound)?;
-    let proven = gate.log_in(&typed.username, &typed.password).await?.ok_or_else(|| {
-        tracing::info!("log-in refused");
-        Error::WrongPassword
-    })?;
-    let access_token = tokens.make(proven).map_err(Error::internal)?;
-    tracing::info!(user = proven.user.0, "gave a token");
+    let authenticated =
+        authenticator.log_in(&typed.username, &typed.password).await?.ok_or_else(|| {
+            tracing::info!("log-in refused");
+            Error::WrongPassword
+        })?;
+    let access_token = tokens.make(authenticated).map_err(Error::internal)?;
+    tracing::info!(user = authenticated.user.0, "gave a token");
     let token = Token { access_token, token_type: "bearer", expires_in: tokens.lifetime() };
     Ok(not_stored(Json(token).into_response()))
 }
@@ -247,48 +241,6 @@ pub async fn me(viewer: Viewer, State(pool): State<PgPool>) -> Result<Json<Me>> 
     let person = db::find(&pool, &viewer.username).await?.ok_or(Error::BadToken)?;
     let own = db::own(&pool, viewer.id).await?.ok_or(Error::BadToken)?;
     Ok(Json(Me { user: person.into(), email: own.email, email_confirmed: own.is_email_confirmed }))
-}
-
-/// A person
-#[utoipa::path(
-    get, path = "/api/v1/users/{username}", operation_id = "user", tag = "users",
-    params(("username" = String, Path, description = "In whatever case", example = "ada")),
-    responses((status = 200, body = User)),
-    security((), ("token" = [])),
-)]
-pub async fn show(Reader(pool): Reader, Path(name): Path<String>) -> Result<Json<User>> {
-    let username = Username::parse(&name).ok().filter(|username| username.as_str() == name);
-    let person = db::find(&pool, &username.ok_or(Error::NotFound)?).await?;
-    Ok(Json(person.ok_or(Error::NotFound)?.into()))
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Paged {
-    /// How many at most.
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 30)]
-    limit: Option<String>,
-    /// `next` of the page before.
-    #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
-    after: Option<String>,
-}
-
-/// Everyone, the newest first
-#[utoipa::path(
-    get, path = "/api/v1/users", operation_id = "users", tag = "users", params(Paged),
-    responses((status = 200, body = UserPage)),
-    security((), ("token" = [])),
-)]
-pub async fn index(Reader(pool): Reader, Query(query): Query<Paged>) -> Result<Json<UserPage>> {
-    let limit = crate::web::extract::number("limit", query.limit.as_deref(), 30, 1, 100)?;
-    let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
-    let mut people = db::list(&pool, after.map(|after| UserId(after.id)), limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let is_full = people.len() > limit;
-    people.truncate(limit);
-    let last = people.last().filter(|_| is_full);
-    let next = last.map(|last| cursor::encode("people", 0, last.id.0, ""));
-    Ok(Json(UserPage { users: people.into_iter().map(User::from).collect(), next }))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -314,7 +266,7 @@ pub struct PasswordChange {
 )]
 pub async fn change_password(
     viewer: Viewer,
-    gate: Gate,
+    authenticator: Authenticator,
     links: Links,
     State(pool): State<PgPool>,
     State(passwords): State<Passwords>,
@@ -323,21 +275,25 @@ pub async fn change_password(
 ) -> Result<StatusCode> {
     let own = db::own(&pool, viewer.id).await?.ok_or(Error::BadToken)?;
     let email = own.email.as_deref().and_then(|email| Email::parse(email).ok());
-    let words = context(&site.name, Some(&viewer.username), email.as_ref());
+    let words = guessable_words(&site.name, Some(&viewer.username), email.as_ref());
     let new = NewPassword::parse(&typed.new_password, &words)
         .map_err(|bad| Error::Fields(vec![Field::new("new_password", &bad)]))?;
-    let proven = really(&gate, &viewer, &typed.current_password).await?;
+    let authenticated = really(&authenticator, &viewer, &typed.current_password).await?;
     let hash = passwords.hash(new).await?;
-    db::change_password(&pool, proven, &hash).await?.ok_or(Error::BadToken)?;
+    db::change_password(&pool, authenticated, &hash).await?.ok_or(Error::BadToken)?;
     tracing::info!(user = viewer.id.0, "changed the password");
     if let Some(email) = &own.email {
-        links.send(letters::password_changed(&site, &viewer.username, email));
+        links.send(emails::password_changed(&site, &viewer.username, email));
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn really(gate: &Gate, viewer: &Viewer, password: &str) -> Result<Proven> {
-    gate.is_really(viewer.id, password).await?.ok_or_else(|| {
+async fn really(
+    authenticator: &Authenticator,
+    viewer: &Viewer,
+    password: &str,
+) -> Result<Authenticated> {
+    authenticator.reauthenticate(viewer.id, password).await?.ok_or_else(|| {
         Error::Fields(vec![Field::new("current_password", &"That is not your password.")])
     })
 }
@@ -365,21 +321,21 @@ pub struct EmailChange {
 )]
 pub async fn change_email(
     viewer: Viewer,
-    gate: Gate,
+    authenticator: Authenticator,
     links: Links,
     State(pool): State<PgPool>,
     Json(typed): Json<EmailChange>,
 ) -> Result<StatusCode> {
     let new =
         Email::parse(&typed.email).map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
-    let proven = really(&gate, &viewer, &typed.current_password).await?;
+    let authenticated = really(&authenticator, &viewer, &typed.current_password).await?;
     if links.are_on() {
-        gate.may_mail(new.canonical())?;
-        links.send_confirm(proven, viewer.username.clone(), new);
+        authenticator.may_mail(new.canonical())?;
+        links.send_confirm(authenticated, viewer.username.clone(), new);
         return Ok(StatusCode::ACCEPTED);
     }
-    gate.may_look()?;
-    match db::change_email(&pool, proven, &new).await? {
+    authenticator.may_look()?;
+    match db::change_email(&pool, authenticated, &new).await? {
         Ok(true) => Ok(StatusCode::NO_CONTENT),
         Ok(false) => Err(Error::BadToken),
         Err(taken) => Err(Error::Taken(vec![taken_field(taken)])),
@@ -471,18 +427,18 @@ pub struct Leaving {
 )]
 pub async fn delete_account(
     viewer: Viewer,
-    gate: Gate,
+    authenticator: Authenticator,
     State(pool): State<PgPool>,
     Json(typed): Json<Leaving>,
 ) -> Result<StatusCode> {
-    let proven = really(&gate, &viewer, &typed.current_password).await?;
-    match db::delete_account(&pool, proven).await? {
+    let authenticated = really(&authenticator, &viewer, &typed.current_password).await?;
+    match db::delete_account(&pool, authenticated).await? {
         Ok(()) => {
             tracing::info!(user = viewer.id.0, "deleted the account");
             Ok(StatusCode::NO_CONTENT)
         }
-        Err(db::Stays::NotProven) => Err(Error::BadToken),
-        Err(last @ db::Stays::LastAdmin) => Err(Error::Conflict(last.to_string().into())),
+        Err(db::DeleteRefused::NotProven) => Err(Error::BadToken),
+        Err(last @ db::DeleteRefused::LastAdmin) => Err(Error::Conflict(last.to_string().into())),
     }
 }
 
@@ -581,7 +537,7 @@ pub struct Forgetful {
     security(),
 )]
 pub async fn forgot_password(
-    gate: Gate,
+    authenticator: Authenticator,
     links: Links,
     Json(typed): Json<Forgetful>,
 ) -> Result<StatusCode> {
@@ -590,8 +546,8 @@ pub async fn forgot_password(
     }
     let email =
         Email::parse(&typed.email).map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
-    gate.may_look()?;
-    gate.may_mail(email.canonical())?;
+    authenticator.may_look()?;
+    authenticator.may_mail(email.canonical())?;
     links.send_reset(email);
     Ok(StatusCode::ACCEPTED)
 }
@@ -633,7 +589,7 @@ pub async fn reset_password(
     let of =
         links::db::look(&pool, &secret.key(), Purpose::Password).await?.ok_or(Error::NotFound)?;
     let email = of.email.as_deref().and_then(|email| Email::parse(email).ok());
-    let words = context(&site.name, Some(&of.username), email.as_ref());
+    let words = guessable_words(&site.name, Some(&of.username), email.as_ref());
     let new = NewPassword::parse(&typed.new_password, &words)
         .map_err(|bad| Error::Fields(vec![Field::new("new_password", &bad)]))?;
     let hash = passwords.hash(new).await?;
@@ -641,7 +597,7 @@ pub async fn reset_password(
         links::db::set_password(&pool, &secret.key(), &hash).await?.ok_or(Error::NotFound)?;
     tracing::info!("a password was reset by a link");
     if let Some(email) = email {
-        links.send(letters::password_changed(&site, &of.username, &email));
+        links.send(emails::password_changed(&site, &of.username, &email));
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -680,7 +636,7 @@ pub async fn confirm_email(
     let confirmed = links::db::confirm_email(&pool, &secret.key()).await?.ok_or(Error::NotFound)?;
     let before = confirmed.map_err(|taken| Error::Taken(vec![taken_field(taken)]))?;
     if let Some(before) = before.filter(|before| of.email.as_ref() != Some(before)) {
-        links.send(letters::email_changed(&site, &of.username, &before));
+        links.send(emails::email_changed(&site, &of.username, &before));
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,8 +2,11 @@
 
 use sqlx::PgPool;
 
-use super::{Email, Person, Role, Taken, UserId, Username, proof::Proven};
-use crate::database::pool::retrying;
+use crate::{
+    database::pool::retrying,
+    identity::{Role, UserId, Username},
+    users::{Email, Person, Taken, credentials::Authenticated},
+};
 
 pub const PER_PAGE: i64 = 50;
 
@@ -121,33 +124,33 @@ pub async fn reset_password(db: &PgPool, username: &Username, hash: &str) -> sql
     // The operator's word is proof. Again, where something was ended in this moment.
     loop {
         let found = sqlx::query_as!(
-            Proven,
+            Authenticated,
             r#"select id as "user: UserId", auth_epoch as epoch from users where lower(username) = lower($1)"#,
             username.as_str(),
         )
         .fetch_optional(db)
         .await?;
-        let Some(proven) = found else { return Ok(false) };
-        if change_password(db, proven, hash).await?.is_some() {
+        let Some(authenticated) = found else { return Ok(false) };
+        if change_password(db, authenticated, hash).await?.is_some() {
             return Ok(true);
         }
     }
 }
 
 /// Gives somebody another password; ends every session and token, voids every link, and forgets every
-/// device of theirs. Whoever knows it has proven from now on who they are; `None`, and nothing, if all
+/// device of theirs. Whoever knows it has authenticated from now on who they are; `None`, and nothing, if all
 /// that was theirs has been ended since they proved it.
 pub async fn change_password(
     db: &PgPool,
-    proven: Proven,
+    authenticated: Authenticated,
     hash: &str,
-) -> sqlx::Result<Option<Proven>> {
+) -> sqlx::Result<Option<Authenticated>> {
     let mut tx = db.begin().await?;
     // First their row: a log-in that is on its way waits here or is seen below.
     let is_proven = sqlx::query!(
         "select from users where id = $1 and auth_epoch = $2 for update",
-        proven.user as UserId,
-        proven.epoch,
+        authenticated.user as UserId,
+        authenticated.epoch,
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -168,13 +171,13 @@ pub async fn change_password(
         update users set password_hash = $2, auth_epoch = auth_epoch + 1 where id = $1
         returning auth_epoch
         "#,
-        proven.user as UserId,
+        authenticated.user as UserId,
         hash,
     )
     .fetch_optional(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(epoch.map(|epoch| Proven { user: proven.user, epoch }))
+    Ok(epoch.map(|epoch| Authenticated { user: authenticated.user, epoch }))
 }
 
 /// Gives somebody another address, which nobody has confirmed yet, and voids every link. Refused where
@@ -182,7 +185,7 @@ pub async fn change_password(
 /// who they are.
 pub async fn change_email(
     db: &PgPool,
-    proven: Proven,
+    authenticated: Authenticated,
     email: &Email,
 ) -> sqlx::Result<Result<bool, Taken>> {
     let changed = sqlx::query!(
@@ -196,10 +199,10 @@ pub async fn change_email(
         )
         select id from changed
         "#,
-        proven.user as UserId,
+        authenticated.user as UserId,
         email.as_written(),
         email.canonical(),
-        proven.epoch,
+        authenticated.epoch,
     )
     .fetch_optional(db)
     .await;
@@ -271,7 +274,7 @@ pub async fn export(db: &PgPool, user: UserId) -> sqlx::Result<Option<String>> {
 
 /// Why an account stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Stays {
+pub enum DeleteRefused {
     #[error("You are the only admin. Make another one first, then delete this account.")]
     LastAdmin,
     /// All that was theirs has been ended since they proved who they are.
@@ -281,11 +284,17 @@ pub enum Stays {
 
 /// Deletes the account with its posts, votes, sessions and links, and takes its votes off the scores
 /// of other people's posts. Repeating it changes nothing.
-pub async fn delete_account(db: &PgPool, proven: Proven) -> sqlx::Result<Result<(), Stays>> {
-    retrying(|| try_delete_account(db, proven)).await
+pub async fn delete_account(
+    db: &PgPool,
+    authenticated: Authenticated,
+) -> sqlx::Result<Result<(), DeleteRefused>> {
+    retrying(|| try_delete_account(db, authenticated)).await
 }
 
-async fn try_delete_account(db: &PgPool, proven: Proven) -> sqlx::Result<Result<(), Stays>> {
+async fn try_delete_account(
+    db: &PgPool,
+    authenticated: Authenticated,
+) -> sqlx::Result<Result<(), DeleteRefused>> {
     let mut tx = db.begin().await?;
     // First the person's own row: a vote of theirs that is on its way waits here or is seen below, so
     // that no score counts it. All admins too, so that of two who leave at once one stays.
@@ -295,7 +304,7 @@ async fn try_delete_account(db: &PgPool, proven: Proven) -> sqlx::Result<Result<
             or (role = 'admin' and exists (select from users where id = $1 and role = 'admin'))
         order by id for update
         "#,
-        proven.user as UserId,
+        authenticated.user as UserId,
     )
     .execute(&mut *tx)
     .await?;
@@ -323,16 +332,16 @@ async fn try_delete_account(db: &PgPool, proven: Proven) -> sqlx::Result<Result<
         select auth_epoch = $2 as "is_proven!" from users
         where id = $1 and not exists (select from leaver)
         "#,
-        proven.user as UserId,
-        proven.epoch,
+        authenticated.user as UserId,
+        authenticated.epoch,
     )
     .fetch_optional(&mut *tx)
     .await?;
     tx.commit().await?;
     Ok(match stays {
         None => Ok(()),
-        Some(stays) if stays.is_proven => Err(Stays::LastAdmin),
-        Some(_) => Err(Stays::NotProven),
+        Some(stays) if stays.is_proven => Err(DeleteRefused::LastAdmin),
+        Some(_) => Err(DeleteRefused::NotProven),
     })
 }
 

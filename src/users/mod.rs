@@ -1,12 +1,12 @@
 //! People: who they are and how they prove it.
 
 pub mod api;
+pub mod credentials;
 pub mod db;
-pub mod entrance;
 pub mod links;
+pub mod log_in;
 pub mod pages;
 pub mod password;
-pub mod proof;
 pub mod secret;
 pub mod sessions;
 pub mod tokens;
@@ -15,20 +15,9 @@ pub mod viewer;
 use time::OffsetDateTime;
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::identity::{UserId, Username};
+
 pub use password::{NewPassword, Password, Passwords};
-pub use viewer::Viewer;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
-#[sqlx(transparent)]
-pub struct UserId(pub i64);
-
-/// What somebody may do beyond what everyone may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum Role {
-    Member,
-    Admin,
-}
 
 /// A person as everyone may see them.
 #[derive(Debug, Clone)]
@@ -37,114 +26,6 @@ pub struct Person {
     pub username: Username,
     pub post_count: i64,
     pub created_at: OffsetDateTime,
-}
-
-/// 2 to 30 of `A-Z a-z 0-9 _ -`, unique without regard to case. ASCII only, so no name can pass for
-/// another by letters that look alike.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
-#[sqlx(transparent)]
-pub struct Username(String);
-
-/// Names that would speak for the site, or stand where an address of it does.
-const RESERVED: [&str; 35] = [
-    "about",
-    "abuse",
-    "admin",
-    "administrator",
-    "anonymous",
-    "api",
-    "deleted",
-    "everyone",
-    "guest",
-    "help",
-    "hostmaster",
-    "info",
-    "login",
-    "logout",
-    "me",
-    "mod",
-    "moderator",
-    "moderators",
-    "new",
-    "nobody",
-    "noreply",
-    "null",
-    "official",
-    "postmaster",
-    "root",
-    "search",
-    "security",
-    "settings",
-    "signup",
-    "social-post",
-    "staff",
-    "static",
-    "support",
-    "webmaster",
-    "www",
-];
-
-impl Username {
-    pub fn parse(text: &str) -> Result<Username, BadUsername> {
-        let text = text.trim_matches(' ');
-        let fits =
-            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        match text.len() {
-            0 => Err(BadUsername::Empty),
-            2..=30 if fits => Ok(Username(text.to_owned())),
-            _ => Err(BadUsername::Form),
-        }
-    }
-
-    /// For people who sign up by themselves: without the names that would speak for the site.
-    pub fn parse_unreserved(text: &str) -> Result<Username, BadUsername> {
-        let username = Username::parse(text)?;
-        let lower = username.0.to_ascii_lowercase();
-        if RESERVED.contains(&lower.as_str()) { Err(BadUsername::Reserved) } else { Ok(username) }
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The form in which names are compared: two people never share it.
-    pub fn key(&self) -> String {
-        self.0.to_ascii_lowercase()
-    }
-
-    /// The name with a number after it, and shortened where it would be too long: `ada-2`.
-    #[must_use]
-    pub fn numbered(&self, number: u32) -> Username {
-        let number = format!("-{number}");
-        let room = 30 - number.len();
-        Username(self.0.chars().take(room).collect::<String>() + &number)
-    }
-
-    /// The name of somebody made up, who only votes: `voter-7`.
-    pub fn voter(number: u32) -> Username {
-        Username(format!("voter-{number}"))
-    }
-
-    /// What stands in the disc beside a name.
-    pub fn initial(&self) -> char {
-        self.0.chars().next().unwrap_or('?')
-    }
-}
-
-impl std::fmt::Display for Username {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUsername {
-    #[error("Choose a user name.")]
-    Empty,
-    #[error("A user name has 2 to 30 characters: letters a to z, digits, - and _.")]
-    Form,
-    #[error("This name is reserved. Choose another.")]
-    Reserved,
 }
 
 /// One e-mail address, as written and in its one canonical form.
@@ -193,7 +74,7 @@ impl Email {
         }
         // Lower case may take a text out of NFC, so it is brought back.
         let local: String = local.chars().flat_map(char::to_lowercase).nfc().collect();
-        // A few letters become longer, or two characters: the canonical form is an address as well.
+        // A few emails become longer, or two characters: the canonical form is an address as well.
         if local.len() > 64 || has_odd(&local) {
             return Err(BadEmail::Form);
         }
@@ -259,26 +140,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn a_username_is_plain_ascii() {
-        for good in ["ab", "Ada_L", "a-b", &"x".repeat(30)] {
-            assert!(Username::parse_unreserved(good).is_ok(), "{good}");
-        }
-        for bad in
-            ["a", &"x".repeat(31), "аdmin", "a b", "a..", "admin\u{200B}", "Admin", "a\0b", ""]
-        {
-            assert!(Username::parse_unreserved(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_numbered_name_is_a_name() {
-        let name = |text: &str| Username::parse(text).unwrap();
-        assert_eq!(name("Ada").numbered(2), name("Ada-2"));
-        assert_eq!(name(&"x".repeat(30)).numbered(17), name(&format!("{}-17", "x".repeat(27))));
-        assert_eq!(Username::voter(u32::MAX), name("voter-4294967295"));
-    }
 
     #[test]
     fn one_mailbox_has_one_canonical_form_and_lookalikes_another() {

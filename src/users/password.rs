@@ -12,8 +12,11 @@ use argon2::{
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{Email, Username};
-use crate::web::{Error, Result};
+use crate::{
+    identity::Username,
+    users::Email,
+    web::{Error, Result},
+};
 
 /// OWASP's Argon2id parameters: memory in KiB, passes, lanes.
 const MEMORY: u32 = 19_456;
@@ -76,7 +79,7 @@ impl NewPassword {
 }
 
 /// The words that a guesser would try first for this person on this site.
-pub fn context<'a>(
+pub fn guessable_words<'a>(
     site: &'a str,
     username: Option<&'a Username>,
     email: Option<&'a Email>,
@@ -257,7 +260,7 @@ mod tests {
     fn a_guessable_password_is_refused_with_the_reason() {
         let of = |text: &str| {
             let email = Email::parse("mirabelle@example.org").ok();
-            NewPassword::parse(text, &context("Social Post", None, email.as_ref())).err()
+            NewPassword::parse(text, &guessable_words("Social Post", None, email.as_ref())).err()
         };
         assert_eq!(of("short"), Some(BadPassword::TooShort));
         assert_eq!(of("passwordpassword"), Some(BadPassword::Guessable));

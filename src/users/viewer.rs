@@ -11,14 +11,7 @@ use axum::{
 use sqlx::PgPool;
 use tower_sessions::Session;
 
-use super::{UserId, Username, sessions};
-use crate::{config::Site, web::Error};
-
-#[derive(Debug, Clone)]
-pub struct Viewer {
-    pub id: UserId,
-    pub username: Username,
-}
+use crate::{config::Site, identity::Viewer, users::sessions, web::Error};
 
 /// The database could not say who it is: not the same as nobody.
 #[derive(Clone)]
@@ -32,7 +25,7 @@ impl<S: Sync> FromRequestParts<S> for Viewer {
         if let Some(Unknown(cause)) = parts.extensions.get() {
             return Err(Error::Unavailable(cause.to_string().into()));
         }
-        parts.extensions.get::<Viewer>().cloned().ok_or(Error::LogInFirst)
+        parts.extensions.get::<Viewer>().cloned().ok_or(Error::Unauthenticated)
     }
 }
 
@@ -47,7 +40,7 @@ impl<S: Sync> OptionalFromRequestParts<S> for Viewer {
 
 /// Finds out who asks: no query without a cookie, one with it. The answer carries the viewer too,
 /// for the layers further out.
-pub async fn by_cookie(
+pub async fn authenticate_session(
     State((db, site)): State<(PgPool, Arc<Site>)>,
     session: Session,
     mut request: Request,

@@ -5,15 +5,14 @@ use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-use super::{Ballot, db};
 use crate::{
-    posts::PostId,
-    users::Viewer,
+    identity::{PostId, Viewer},
+    votes::{Ballot, db},
     web::{
         Error, Result,
         extract::Path,
         json::Json,
-        throttle::{Act, Throttle},
+        throttle::{RateLimit, Throttle},
     },
 };
 
@@ -67,7 +66,7 @@ async fn set(
     id: PostId,
     ballot: Ballot,
 ) -> Result<Json<Standing>> {
-    throttle.take(Act::Vote, viewer.id)?;
+    throttle.take(RateLimit::Vote, viewer.id)?;
     let outcome = db::set(pool, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     let voted = ballot == Ballot::Cast;
     Ok(Json(Standing { post_id: id.0, score: outcome.score.0, voted }))

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use sqlx::PgPool;
 
-use super::Ballot;
 use crate::{
     database::pool::{refers_to_nothing, retrying},
-    posts::{PostId, Score},
-    users::UserId,
+    identity::{PostId, UserId},
+    posts::Score,
+    votes::Ballot,
 };
 
 /// What a post looks like after a vote.

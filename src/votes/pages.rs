@@ -12,28 +12,29 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::{Ballot, db};
 use crate::{
     config::Site,
+    identity::{PostId, Viewer},
     posts::{
-        PostId, Score,
+        Score,
         pages::{address, anchor},
     },
-    users::Viewer,
+    votes::{Ballot, db},
     web::{
-        Error, Page, Result, Shell,
-        error::{Anchor, describe, is_bare_failure, with_html},
+        Error, Page, PageContext, Result,
+        error::{describe, is_bare_failure},
+        error_page::{Anchor, with_html},
         extract::{Form, Path},
         htmx::wants_fragment,
         page::{came_from, see_other},
-        throttle::{Act, Throttle},
+        throttle::{RateLimit, Throttle},
     },
 };
 
 #[derive(Template)]
 #[template(path = "votes/_vote.html")]
 struct Control {
-    shell: Shell,
+    context: PageContext,
     id: PostId,
     title: String,
     score: Score,
@@ -48,9 +49,9 @@ pub struct Pressed {
 
 /// With htmx the control comes back with the new score; without it, the reader comes back to the
 /// post on the page they were on.
-pub async fn press(
+pub async fn vote(
     viewer: Viewer,
-    shell: Shell,
+    context: PageContext,
     State(db): State<PgPool>,
     State(throttle): State<Throttle>,
     Path(id): Path<PostId>,
@@ -58,14 +59,14 @@ pub async fn press(
     Form(Pressed { value }): Form<Pressed>,
 ) -> Result<Response> {
     let ballot = Ballot::parse(&value).ok_or(Error::Invalid("A vote is 1 or 0.".into()))?;
-    throttle.take(Act::Vote, viewer.id)?;
+    throttle.take(RateLimit::Vote, viewer.id)?;
     let outcome = db::set(&db, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
         let voted = ballot == Ballot::Cast;
-        return Ok(Page(Control { shell, id, title, score, voted }).into_response());
+        return Ok(Page(Control { context, id, title, score, voted }).into_response());
     }
-    Ok(see_other(&place(&headers, &shell.site, id)))
+    Ok(see_other(&place(&headers, &context.site, id)))
 }
 
 fn place(headers: &HeaderMap, site: &Site, id: PostId) -> String {
@@ -81,7 +82,7 @@ struct Failed {
 
 /// With htmx, a vote that could not be saved says so beside its button, which stays as it was. Who must
 /// log in first comes back to the post.
-pub async fn say_failed(request: Request, next: Next) -> Response {
+pub async fn inline_vote_error(request: Request, next: Next) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let id = request.uri().path().split('/').nth(2).map(str::to_owned).unwrap_or_default();
     let mut response = next.run(request).await;

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
 
@@ -12,13 +12,9 @@ use axum::{
 };
 use ipnet::IpNet;
 
-use crate::config::Site;
+use crate::{config::Site, server::Peer};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// The other end of a request's connection; the accept loop puts it into each request.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
 
 /// Whether the other end of this request's connection is one of our proxies.
 pub fn is_from_proxy(request: &Request, site: &Site) -> bool {

@@ -10,12 +10,12 @@ use axum::{
 use http_body_util::BodyExt as _;
 use sha2::{Digest as _, Sha256};
 
-use super::Error;
+use crate::web::Error;
 
 /// Names every good answer to a question by its content, and sends 304 to who has it.
 ///
 /// The name is a weak one (RFC 9110, 8.8.1): compression comes after.
-pub async fn unless_held(request: Request, next: Next) -> Response {
+pub async fn conditional_get(request: Request, next: Next) -> Response {
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let asked = request.headers().clone();
     let response = next.run(request).await;

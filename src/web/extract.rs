@@ -19,7 +19,7 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use super::Error;
+use crate::web::Error;
 
 /// More than any form of ours has.
 const MAX_FIELDS: usize = 64;

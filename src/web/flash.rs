@@ -12,8 +12,10 @@ use axum::{
     response::Response,
 };
 
-use super::{cookies, htmx::wants_fragment};
-use crate::config::Site;
+use crate::{
+    config::Site,
+    web::{htmx::wants_fragment, middleware::cookies},
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flash {
@@ -84,7 +86,11 @@ impl Flash {
 
 /// Reads the sentence for this page, drops it once a whole page has shown it, and sets the one
 /// that a handler left for the next.
-pub async fn carry(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
+pub async fn flash_layer(
+    State(site): State<Arc<Site>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let name = site.cookie_name("flash");
     let waiting = waiting(request.headers(), &name);
     let shows = request.method() == Method::GET && !wants_fragment(request.headers());

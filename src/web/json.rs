@@ -9,7 +9,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::error::Category;
 
-use super::{Error, extract::is_of_type};
+use crate::web::{Error, extract::is_of_type};
 
 /// A JSON document (RFC 8259). In: exactly `application/json` in UTF-8, each member at most once and
 /// none that does not belong (the type says so with `deny_unknown_fields`). serde's words, which name

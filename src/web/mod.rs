@@ -1,30 +1,24 @@
 //! What the features share. Knows HTTP, and of the site only who is looking at it.
 
-pub mod assets;
 pub mod cache;
 pub mod client;
-pub mod cookies;
-pub mod csrf;
 pub mod cursor;
 pub mod error;
+pub mod error_page;
 pub mod etag;
 pub mod extract;
 pub mod filters;
 pub mod flash;
-pub mod headers;
-pub mod health;
 pub mod htmx;
 pub mod json;
-pub mod kept;
-pub mod limits;
+pub mod middleware;
 pub mod page;
 pub mod problem;
-pub mod reader;
-pub mod request_log;
+pub mod request_id;
+pub mod site;
 pub mod throttle;
-pub mod well_known;
 pub mod xml;
 
 pub use error::{Error, Result};
-pub use page::{Page, Shell};
+pub use page::{Page, PageContext};
 pub use xml::Xml;

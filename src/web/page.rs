@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    extract::{FromRef, FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, Uri, header, request::Parts},
-    middleware::Next,
+    extract::{FromRef, FromRequestParts},
+    http::{HeaderMap, Uri, header, request::Parts},
     response::{Html, IntoResponse, Redirect, Response},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Error, flash::Flash};
 use crate::{
     config::Site,
-    users::{UserId, Viewer},
+    identity::{UserId, Viewer},
+    web::{Error, flash::Flash},
 };
 
 /// A view struct on its way out as `text/html`.
@@ -33,7 +32,7 @@ impl<T: Template> IntoResponse for Page<T> {
 
 /// What the layout shows around every page.
 #[derive(Clone)]
-pub struct Shell {
+pub struct PageContext {
     pub site: Arc<Site>,
     pub viewer: Option<Viewer>,
     pub flash: Option<Flash>,
@@ -47,15 +46,15 @@ pub struct Shell {
 #[derive(Debug, Clone)]
 pub struct LiveAddress(pub String);
 
-impl Shell {
+impl PageContext {
     /// What the site is for, where a page has nothing of its own to say.
     pub const DESCRIPTION: &str =
         "Share links and short texts, vote for what you like, find things again.";
 
-    /// The shell of a page about which nothing is known but its address.
-    pub fn bare(site: &Arc<Site>, uri: &Uri) -> Shell {
+    /// The context of a page about which nothing is known but its address.
+    pub fn bare(site: &Arc<Site>, uri: &Uri) -> PageContext {
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
-        Shell { site: site.clone(), viewer: None, flash: None, here, live: None }
+        PageContext { site: site.clone(), viewer: None, flash: None, here, live: None }
     }
 
     pub fn viewer_id(&self) -> Option<UserId> {
@@ -73,18 +72,21 @@ impl Shell {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Shell
+impl<S: Sync> FromRequestParts<S> for PageContext
 where
     Arc<Site>: FromRef<S>,
 {
     type Rejection = std::convert::Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Shell, Self::Rejection> {
-        let mut shell = Shell::bare(&Arc::from_ref(state), &parts.uri);
-        shell.viewer = parts.extensions.get().cloned();
-        shell.flash = parts.extensions.get().copied();
-        shell.live = parts.extensions.get().cloned();
-        Ok(shell)
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &S,
+    ) -> Result<PageContext, Self::Rejection> {
+        let mut context = PageContext::bare(&Arc::from_ref(state), &parts.uri);
+        context.viewer = parts.extensions.get().cloned();
+        context.flash = parts.extensions.get().copied();
+        context.live = parts.extensions.get().cloned();
+        Ok(context)
     }
 }
 
@@ -97,7 +99,7 @@ pub struct LocalPath(String);
 
 impl LocalPath {
     pub fn parse(text: &str) -> Option<LocalPath> {
-        (stays_here(text) && text.len() <= 512).then(|| LocalPath(text.to_owned()))
+        (is_local_path(text) && text.len() <= 512).then(|| LocalPath(text.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -105,7 +107,8 @@ impl LocalPath {
     }
 }
 
-fn stays_here(path: &str) -> bool {
+/// Whether a browser that is sent to `path` stays on this site.
+pub fn is_local_path(path: &str) -> bool {
     let is_local = path.strip_prefix('/').is_some_and(|rest| !rest.starts_with('/'));
     is_local && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
@@ -117,15 +120,15 @@ pub fn see_other(path: &str) -> Response {
 
 /// `/login` with the way back, where the log-in would lead there.
 pub fn login_url(next: &str) -> String {
-    leading_on("/login", next)
+    with_next("/login", next)
 }
 
 /// The same for `/signup`.
 pub fn signup_url(next: &str) -> String {
-    leading_on("/signup", next)
+    with_next("/signup", next)
 }
 
-fn leading_on(door: &str, next: &str) -> String {
+fn with_next(door: &str, next: &str) -> String {
     const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
     match next {
         "/" | "/login" | "/signup" => door.to_owned(),
@@ -147,34 +150,4 @@ pub fn came_from(headers: &HeaderMap, site: &Site) -> Option<String> {
     }
     let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
     LocalPath::parse(path).map(|path| path.as_str().to_owned())
-}
-
-/// One address for each page: `/new/` leads to `/new`, a form to the same with all that is in it.
-pub async fn without_trailing_slash(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let shorter = path.trim_end_matches('/');
-    // A program that is led elsewhere may lose its method, its body or its token on the way.
-    if shorter.len() == path.len() || shorter.is_empty() || path.starts_with("/api/") {
-        return next.run(request).await;
-    }
-    let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
-    let shorter = format!("/{}{query}", shorter.trim_start_matches('/'));
-    // `/\elsewhere` would be another site to a browser.
-    if !stays_here(&shorter) {
-        return next.run(request).await;
-    }
-    Redirect::permanent(&shorter).into_response()
-}
-
-/// Marks an answer that holds what only this visitor may see and that nobody should keep.
-pub async fn not_stored(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// The same, for an answer that does not say otherwise.
-pub async fn not_stored_by_default(mut response: Response) -> Response {
-    let value = HeaderValue::from_static("no-store");
-    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(value);
-    response
 }

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::error::{Error, Field, PROBLEM, describe, is_bare_failure};
+use crate::web::error::{Error, Field, PROBLEM, describe, is_bare_failure};
 
 /// What went wrong (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,7 +34,7 @@ pub struct Problem {
 
 /// The last layer of the API: every bare failure as a problem, under the headers it has (`Allow`,
 /// `Retry-After`).
-pub async fn as_problem(request: Request, next: Next) -> Response {
+pub async fn render_problem(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if !is_bare_failure(&response) {
         return response;

@@ -14,15 +14,17 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 use quick_cache::sync::Cache;
 
-use super::{Error, Result};
-use crate::metrics::metrics;
+use crate::{
+    metrics::metrics,
+    web::{Error, Result},
+};
 
 /// About 10 MB when full.
 const CLIENTS: usize = 50_000;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Act {
+pub enum RateLimit {
     /// A try at a password, or at finding out who has an account: by network.
     Guess,
     /// A new account: by network.
@@ -40,28 +42,28 @@ pub enum Act {
     Search,
 }
 
-impl Act {
+impl RateLimit {
     pub fn name(self) -> &'static str {
         match self {
-            Act::Guess => "guess",
-            Act::SignUp => "sign_up",
-            Act::Mail => "mail",
-            Act::Write => "write",
-            Act::Preview => "preview",
-            Act::Vote => "vote",
-            Act::Search => "search",
+            RateLimit::Guess => "guess",
+            RateLimit::SignUp => "sign_up",
+            RateLimit::Mail => "mail",
+            RateLimit::Write => "write",
+            RateLimit::Preview => "preview",
+            RateLimit::Vote => "vote",
+            RateLimit::Search => "search",
         }
     }
 
     /// How many at once, and in how long the full number is there again.
     fn budget(self) -> (u32, Duration) {
         match self {
-            Act::Guess => (30, Duration::from_mins(15)),
-            Act::SignUp => (5, Duration::from_hours(1)),
-            Act::Mail => (3, Duration::from_hours(1)),
-            Act::Write => (10, Duration::from_mins(1)),
-            Act::Vote => (120, Duration::from_mins(1)),
-            Act::Preview | Act::Search => (30, Duration::from_mins(1)),
+            RateLimit::Guess => (30, Duration::from_mins(15)),
+            RateLimit::SignUp => (5, Duration::from_hours(1)),
+            RateLimit::Mail => (3, Duration::from_hours(1)),
+            RateLimit::Write => (10, Duration::from_mins(1)),
+            RateLimit::Vote => (120, Duration::from_mins(1)),
+            RateLimit::Preview | RateLimit::Search => (30, Duration::from_mins(1)),
         }
     }
 
@@ -92,7 +94,7 @@ impl Throttle {
     }
 
     /// Counts one `act` of `who`; beyond the budget it is a 429 that says when to come back.
-    pub fn take(&self, act: Act, who: impl Hash) -> Result<()> {
+    pub fn take(&self, act: RateLimit, who: impl Hash) -> Result<()> {
         let Some(limiters) = &self.limiters else { return Ok(()) };
         let key = self.hasher.hash_one((act, who));
         let limiter =
@@ -100,7 +102,7 @@ impl Throttle {
         limiter.check().map_err(|until| {
             tracing::warn!(?act, "throttled");
             metrics().refused(act.name());
-            Error::TooOften { wait: until.wait_time_from(DefaultClock::default().now()) }
+            Error::RateLimited { wait: until.wait_time_from(DefaultClock::default().now()) }
         })
     }
 }
@@ -113,24 +115,24 @@ mod tests {
     fn a_budget_is_each_clients_own_and_says_when_to_come_back() {
         let throttle = Throttle::new(true);
         for _ in 0..5 {
-            assert!(throttle.take(Act::SignUp, "here").is_ok());
+            assert!(throttle.take(RateLimit::SignUp, "here").is_ok());
         }
-        match throttle.take(Act::SignUp, "here") {
-            Err(Error::TooOften { wait }) => {
+        match throttle.take(RateLimit::SignUp, "here") {
+            Err(Error::RateLimited { wait }) => {
                 assert!(wait > Duration::from_mins(11) && wait <= Duration::from_mins(12));
             }
             other => panic!("{other:?}"),
         }
-        assert!(throttle.take(Act::SignUp, "there").is_ok());
-        assert!(throttle.take(Act::Guess, "here").is_ok());
-        assert!((0..100).all(|_| Throttle::new(false).take(Act::SignUp, "here").is_ok()));
+        assert!(throttle.take(RateLimit::SignUp, "there").is_ok());
+        assert!(throttle.take(RateLimit::Guess, "here").is_ok());
+        assert!((0..100).all(|_| Throttle::new(false).take(RateLimit::SignUp, "here").is_ok()));
     }
 
     #[test]
     fn two_hundred_thousand_clients_are_forgotten_in_turn() {
         let throttle = Throttle::new(true);
         for client in 0..200_000 {
-            assert!(throttle.take(Act::Guess, client).is_ok());
+            assert!(throttle.take(RateLimit::Guess, client).is_ok());
         }
         assert!(throttle.limiters.unwrap().len() <= CLIENTS);
     }

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::Error;
+use crate::web::Error;
 
 /// A view struct over a `.xml` template, and what kind of XML it is.
 pub struct Xml<T>(pub &'static str, pub T);

@@ -19,7 +19,7 @@ const PLACES: &str = "
 #[tokio::test]
 async fn what_one_window_does_arrives_in_the_other_and_nothing_moves() {
     let site = served().await;
-    let listening = pool::open_unhurried((*site.db.connect_options()).clone());
+    let listening = pool::open_without_timeouts((*site.db.connect_options()).clone());
     tokio::spawn(live::run(site.app.live.clone(), site.db.clone(), listening));
     let ada = site.member("ada").await;
     let long = format!("https://{}.example.org/", "long".repeat(14));

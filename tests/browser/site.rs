@@ -13,7 +13,7 @@ use axum::{
 use social_post::{
     mail::Mailer,
     routes, server,
-    web::{kept, throttle::Throttle},
+    web::{cache, throttle::Throttle},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::net::TcpListener;
@@ -62,7 +62,7 @@ pub async fn served_listing(origins: &[&str]) -> TestSite {
 /// for.
 pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
     let (listener, mut site) = patient(unbound().await);
-    support::keep(&mut site.app, kept::LIFETIME);
+    support::keep(&mut site.app, cache::LIFETIME);
     site.router = routes::router(site.app.clone());
     let note = move |request: Request, next: Next| {
         asked.lock().unwrap().push(request.uri().path().to_owned());
@@ -102,8 +102,8 @@ async fn listen(
         server::Listener::own(listener),
         router,
         running,
-        server::Patience::default(),
-        server::Stop::default(),
+        server::Timeouts::default(),
+        server::Shutdown::default(),
     ));
     site
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::{Method, header};
 use serde_json::{Value, json};
-use social_post::{openapi, users::UserId, web::throttle::Act};
+use social_post::{identity::UserId, openapi, web::throttle::RateLimit};
 
 use crate::support::{
     API, Caller, PASSWORD, Reply, TestSite, encode, post_office::PostOffice, routes, social_post,
@@ -933,7 +933,7 @@ async fn writing_voting_and_searching_share_their_budgets_with_the_pages() {
         assert!((1..=60).contains(&wait), "{wait}");
     };
     let adas = site.count("select id from users where username = 'ada'").await;
-    for act in [Act::Write, Act::Vote, Act::Search, Act::Preview] {
+    for act in [RateLimit::Write, RateLimit::Vote, RateLimit::Search, RateLimit::Preview] {
         while site.app.throttle.take(act, UserId(adas)).is_ok() {}
     }
 

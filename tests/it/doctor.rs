@@ -21,8 +21,7 @@ use social_post::{
         migrations::{self, Course},
     },
     doctor::repair,
-    posts::PostId,
-    users::UserId,
+    identity::{PostId, UserId},
     votes::{self, Ballot},
 };
 use sqlx::{Executor as _, PgPool};

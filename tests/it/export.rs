@@ -15,8 +15,8 @@ use proptest::{
 };
 use sha2::{Digest as _, Sha256};
 use social_post::{
+    identity::Username,
     posts::{Body, Title},
-    users::Username,
 };
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -362,7 +362,7 @@ async fn populate(db: &PgPool, chance: &mut TestRunner, posts: usize) {
             .unwrap(),
             body: Body::parse(&body).unwrap(),
         };
-        let author = social_post::users::UserId(ids[pick(1) % ids.len()]);
+        let author = social_post::identity::UserId(ids[pick(1) % ids.len()]);
         let at = moment.new_tree(chance).unwrap().current();
         let post = social_post::posts::db::publish_at(db, author, &draft, at).await.unwrap();
         if pick(2) % 4 == 0 {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde_json::json;
-use social_post::web::{client::Peer, throttle::Throttle};
+use social_post::{server::Peer, web::throttle::Throttle};
 
 use crate::{
     server::{Program, post},

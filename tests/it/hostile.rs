@@ -9,7 +9,7 @@ use axum::{
 };
 use social_post::web::{
     cursor,
-    limits::{POST_BODY, SMALL_BODY},
+    middleware::body::{POST_BODY, SMALL_BODY},
 };
 
 use crate::support::{
@@ -293,19 +293,19 @@ fn the_matrix_knows_every_route() {
 
 // --- A site to attack ---
 
-pub struct Besieged {
+pub struct AttackedSite {
     pub site: TestSite,
     /// The session of Ada, who wrote `post`.
     session: String,
     pub post: i64,
-    /// What [`Besieged::state`] said last.
+    /// What [`AttackedSite::state`] said last.
     pub last: String,
     requests: usize,
     slowest: (u128, String),
 }
 
-impl Besieged {
-    pub async fn new() -> Besieged {
+impl AttackedSite {
+    pub async fn new() -> AttackedSite {
         let site = TestSite::new().await;
         let ada = site.member("ada").await;
         let post = site.post_by("ada", "A title").await;
@@ -313,7 +313,8 @@ impl Besieged {
         assert_eq!(site.visitor().post("/signup", &hidden).await.status, 303);
         let session = ada.cookie("sid").unwrap();
         let slowest = (0, String::new());
-        let mut at = Besieged { site, session, post, last: String::new(), requests: 0, slowest };
+        let mut at =
+            AttackedSite { site, session, post, last: String::new(), requests: 0, slowest };
         at.last = at.state().await;
         at
     }
@@ -488,7 +489,7 @@ fn allowed(
 }
 
 async fn drive(doors: Vec<Door>, entering: bool) {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     for door in &doors {
         for field in door.fields() {
             for (n, (value, oddity)) in odd_values().iter().enumerate() {
@@ -544,7 +545,7 @@ async fn an_odd_value_in_a_log_in_or_sign_up_is_answered_in_kind() {
 // --- Odd requests ---
 
 /// The request with which everything would be fine, by whoever may send it.
-fn good(at: &Besieged, door: &Door) -> (Visitor, String, Vec<u8>) {
+fn good(at: &AttackedSite, door: &Door) -> (Visitor, String, Vec<u8>) {
     let by = if door.who == Who::Anyone { at.site.visitor() } else { at.ada() };
     let (address, body) = door.with(at.post, None);
     (by, address, body)
@@ -564,7 +565,7 @@ fn typed(by: &Visitor, address: &str, kind: Option<&str>) -> Builder {
 
 #[tokio::test]
 async fn a_field_that_comes_twice_or_does_not_belong_is_refused() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let strange = [
         "id",
         "score",
@@ -628,7 +629,7 @@ async fn a_field_that_comes_twice_or_does_not_belong_is_refused() {
 
 #[tokio::test]
 async fn only_a_plain_web_form_of_a_fair_size_is_a_form() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let wrong = [
         None,
         Some(""),
@@ -671,7 +672,7 @@ async fn only_a_plain_web_form_of_a_fair_size_is_a_form() {
 
 #[tokio::test]
 async fn a_method_that_a_route_does_not_know_is_told_which_it_does() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let routes = routes::pages();
     let paths: BTreeSet<_> = routes.iter().map(|(path, _)| path).collect();
     for path in paths {
@@ -717,7 +718,7 @@ const FOREIGN: [(&str, &str); 5] = [
 
 #[tokio::test]
 async fn each_may_do_what_is_theirs_and_a_refusal_changes_nothing() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let mut logged_in = Vec::new();
     for name in ["other", "suspended", "gone", "chief"] {
         logged_in.push(at.site.member(name).await.cookie("sid").unwrap());
@@ -812,7 +813,7 @@ async fn each_may_do_what_is_theirs_and_a_refusal_changes_nothing() {
 // --- Looking, and other sites ---
 
 /// Every row of every table.
-async fn everything(at: &Besieged) -> Vec<(String, String)> {
+async fn everything(at: &AttackedSite) -> Vec<(String, String)> {
     let tables: Vec<String> = sqlx::query_scalar(
         "select format('%I.%I', table_schema, table_name) from information_schema.tables \
          where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')",
@@ -841,7 +842,7 @@ fn ways(page: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn looking_leaves_nothing_behind_wherever_one_looks() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     for n in 0..40 {
         at.site.post_by("ada", &format!("Title {n}")).await;
     }
@@ -892,7 +893,7 @@ async fn looking_leaves_nothing_behind_wherever_one_looks() {
 /// Pages know the session's cookie and nothing else.
 #[tokio::test]
 async fn no_header_says_who_one_is() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     let session = at.session.clone();
     let basic = format!(
@@ -935,7 +936,7 @@ async fn no_header_says_who_one_is() {
 /// The oracle sees to it that no answer has a header of CORS.
 #[tokio::test]
 async fn no_other_site_is_told_that_it_may_read_a_page() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     for door in doors() {
         let (address, _) = door.with(at.post, None);
         for origin in
@@ -969,7 +970,7 @@ fn of(character: &str, length: usize) -> String {
 /// Each bound is inclusive, counts characters and not bytes, and what fits is kept whole.
 #[tokio::test]
 async fn what_is_as_long_as_it_may_be_is_kept_and_one_more_is_refused() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let (ada, post) = (at.ada(), at.post);
     let link = |length: usize| format!("https://example.test/{}", of("x", length - 21));
     let wide = |length: usize| format!("https://example.test/{}", of("🦀", length - 21));
@@ -1027,7 +1028,7 @@ async fn what_is_as_long_as_it_may_be_is_kept_and_one_more_is_refused() {
 
 #[tokio::test]
 async fn a_name_an_address_and_a_password_may_be_as_long_as_they_may() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let local = |length: usize| format!("{}@example.org", of("l", length));
     let domain = |length: usize| {
         let name = format!("{}.", of("d", 62)).repeat(3);
@@ -1107,7 +1108,7 @@ async fn a_name_an_address_and_a_password_may_be_as_long_as_they_may() {
 
 #[tokio::test]
 async fn a_search_may_be_as_long_as_it_may_and_leads_on_from_there() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     for (words, status) in [
         (of("a", 200), 200),
@@ -1135,7 +1136,7 @@ async fn a_search_may_be_as_long_as_it_may_and_leads_on_from_there() {
 
 #[tokio::test]
 async fn only_its_own_list_takes_a_cursor_and_only_whole() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     let lists = [
         ("/?", "hot"),
@@ -1181,7 +1182,7 @@ async fn only_its_own_list_takes_a_cursor_and_only_whole() {
 /// The oracle reads the markup of every answer; here it gets to see the marker everywhere.
 #[tokio::test]
 async fn what_people_write_is_never_markup_on_any_page() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let ada = at.ada();
     let bodies = [
         MARKER.to_owned(),
@@ -1258,7 +1259,7 @@ async fn what_people_write_is_never_markup_on_any_page() {
 
 #[tokio::test]
 async fn no_address_leads_to_a_file_that_is_not_meant() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     for place in ["", "/static", "/static/css", "/users", "/posts"] {
         for up in
@@ -1288,7 +1289,7 @@ const HANGS_UP: u16 = 0;
 #[expect(clippy::too_many_lines, reason = "one list of oddities")]
 #[tokio::test]
 async fn what_is_hardly_http_is_refused_or_harmless() {
-    let at = Besieged::new().await;
+    let at = AttackedSite::new().await;
     let address = listen(&at.site).await;
     let end = "Host: site.test\r\nConnection: close\r\n\r\n";
     let form = "Content-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Site: same-origin\r\n";

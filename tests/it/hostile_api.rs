@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use axum::http::{Method, header, request::Builder};
 use serde_json::{Value, json};
-use social_post::web::limits::{POST_BODY, SMALL_BODY};
+use social_post::web::middleware::body::{POST_BODY, SMALL_BODY};
 
 use crate::{
-    hostile::{Besieged, MARKER},
+    hostile::{AttackedSite, MARKER},
     support::{Caller, PASSWORD, Reply, encode, routes},
 };
 
@@ -191,7 +191,12 @@ fn begin(by: &Caller, door: &Door, address: &str) -> Builder {
 }
 
 /// Besides the rules for all answers: what fails is a problem, and nothing of it is kept.
-async fn send(at: &mut Besieged, by: &Caller, request: Builder, body: impl Into<Vec<u8>>) -> Reply {
+async fn send(
+    at: &mut AttackedSite,
+    by: &Caller,
+    request: Builder,
+    body: impl Into<Vec<u8>>,
+) -> Reply {
     let asked = format!("{:?} {:?}", request.method_ref(), request.uri_ref());
     let is_head = request.method_ref() == Some(&Method::HEAD);
     let reply = at.send(&by.visitor, request, body.into()).await;
@@ -209,7 +214,7 @@ async fn send(at: &mut Besieged, by: &Caller, request: Builder, body: impl Into<
 }
 
 /// Ada, or nobody where anyone will do.
-async fn who(at: &Besieged, door: &Door) -> Caller {
+async fn who(at: &AttackedSite, door: &Door) -> Caller {
     if door.who == Who::Anyone { at.site.caller() } else { at.site.caller_of("ada").await }
 }
 
@@ -299,7 +304,7 @@ fn odd_members() -> Vec<(Vec<u8>, Oddity)> {
 
 #[tokio::test]
 async fn an_odd_value_in_any_document_is_answered_in_kind() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let ada = at.site.caller_of("ada").await;
     for door in lasting().iter().filter(|door| door.kind == Kind::Document) {
         let address = door.address(at.post);
@@ -347,7 +352,7 @@ async fn an_odd_value_in_any_document_is_answered_in_kind() {
 
 #[tokio::test]
 async fn an_odd_value_in_any_address_of_the_api_is_answered_in_kind() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let odd = [
         "",
         "%20",
@@ -441,7 +446,7 @@ async fn an_odd_value_in_any_address_of_the_api_is_answered_in_kind() {
 
 #[tokio::test]
 async fn only_one_whole_document_with_its_own_members_once_each_is_taken() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let strange = [
         "id",
         "score",
@@ -546,7 +551,7 @@ async fn only_one_whole_document_with_its_own_members_once_each_is_taken() {
 
 #[tokio::test]
 async fn only_a_body_of_the_right_type_and_a_fair_size_is_read() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let mut doors = lasting();
     doors.retain(|door| door.kind != Kind::Nothing);
     for door in doors {
@@ -610,7 +615,7 @@ async fn only_a_body_of_the_right_type_and_a_fair_size_is_read() {
 /// The longest text there is fits, however a program writes its letters.
 #[tokio::test]
 async fn the_longest_post_fits_as_it_is_and_with_every_letter_escaped() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let ada = at.site.caller_of("ada").await;
     let text = "\u{1D11E}".repeat(40_000);
     let escaped = "\\ud834\\udd1e".repeat(40_000);
@@ -627,7 +632,7 @@ async fn the_longest_post_fits_as_it_is_and_with_every_letter_escaped() {
 
 #[tokio::test]
 async fn a_method_that_an_address_of_the_api_does_not_know_is_told_which_it_does() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let routes = routes::api();
     let paths: BTreeSet<_> = routes.iter().map(|(path, _)| path.clone()).collect();
     for path in paths {
@@ -681,7 +686,7 @@ async fn a_method_that_an_address_of_the_api_does_not_know_is_told_which_it_does
 
 #[tokio::test]
 async fn a_head_has_the_headers_of_its_get_and_no_body() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let mut asked = Vec::new();
     for door in doors().iter().filter(|door| door.is_get()) {
         asked.push(door.address(at.post));
@@ -707,7 +712,7 @@ async fn a_head_has_the_headers_of_its_get_and_no_body() {
 
 #[tokio::test]
 async fn each_program_may_do_what_its_owner_may_and_a_refusal_changes_nothing() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     for name in ["other", "suspended", "gone", "chief"] {
         at.site.member(name).await;
     }
@@ -763,7 +768,7 @@ async fn each_program_may_do_what_its_owner_may_and_a_refusal_changes_nothing() 
 /// What people write is data: it comes as it was written, and as HTML only where it is called so.
 #[tokio::test]
 async fn what_people_write_comes_back_as_it_was_and_its_html_is_safe() {
-    let mut at = Besieged::new().await;
+    let mut at = AttackedSite::new().await;
     let ada = at.site.caller_of("ada").await;
     let url = format!("https://example.test/?q={MARKER}#{MARKER}");
     let body =

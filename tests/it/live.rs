@@ -12,8 +12,8 @@ use serde_json::json;
 use social_post::{
     live::{self, Live},
     routes::router,
-    server::Stop,
-    web::kept::Changes,
+    server::Shutdown,
+    web::cache::Versions,
 };
 use sqlx::Executor as _;
 use tokio::time::timeout;
@@ -343,7 +343,7 @@ async fn pair() -> [TestSite; 2] {
         site.db = database.pool.clone();
         keep(&mut site.app);
         site.router = router(site.app.clone());
-        let listening = social_post::database::pool::open_unhurried(database.options());
+        let listening = social_post::database::pool::open_without_timeouts(database.options());
         tokio::spawn(live::run(site.app.live.clone(), site.app.db.clone(), listening));
         site
     });
@@ -475,9 +475,9 @@ async fn site_page(visitor: &Visitor) -> String {
 
 #[tokio::test]
 async fn streams_are_bounded_for_each_client_and_end_with_the_site() {
-    let stop = Stop::default();
+    let stop = Shutdown::default();
     let site = TestSite::altered(|app| {
-        app.live = Live::new(Changes::new(EVER), stop.clone(), true);
+        app.live = Live::new(Versions::new(EVER), stop.clone(), true);
     })
     .await;
     let mut open = Vec::new();
@@ -496,7 +496,7 @@ async fn streams_are_bounded_for_each_client_and_end_with_the_site() {
     for _ in 0..60 {
         open.push(Listener::open(&site, "/live", None).await);
     }
-    stop.ask();
+    stop.request();
     for mut listener in open {
         while listener.hear().await.is_some() {}
     }

@@ -345,13 +345,17 @@ async fn a_letter_goes_to_the_host_as_every_server_knows_it() {
 /// The link for the thief's address would outlive the owner's new password.
 #[tokio::test]
 async fn no_link_is_kept_for_who_proved_it_before_all_was_ended() {
-    use social_post::users::{Email, UserId, links::db::for_email, proof::Proven};
+    use social_post::{
+        identity::UserId,
+        users::{Email, credentials::Authenticated, links::db::for_email},
+    };
     let site = TestSite::new().await;
     site.member("ada").await;
     let user = UserId(site.count("select id from users").await);
     let email = Email::parse("thief@example.org").unwrap();
-    let keep =
-        async |epoch| for_email(&site.db, Proven { user, epoch }, "key", &email).await.unwrap();
+    let keep = async |epoch| {
+        for_email(&site.db, Authenticated { user, epoch }, "key", &email).await.unwrap()
+    };
     assert!(keep(0).await);
     sqlx::query("update users set auth_epoch = 1").execute(&site.db).await.unwrap();
     sqlx::query("delete from mailed_links").execute(&site.db).await.unwrap();

@@ -12,7 +12,8 @@ use std::{
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use social_post::{
-    users::{UserId, db::delete_account, proof::Proven},
+    identity::UserId,
+    users::{credentials::Authenticated, db::delete_account},
     web::cursor,
 };
 
@@ -247,7 +248,7 @@ async fn a_post_that_falls_past_the_reader_does_not_come_back_whichever_way_it_f
         taken_back(&voters[40..=40], 17).await;
         taken_back(&voters[2..=2], 18).await;
         taken_back(&voters[4..=18], 18).await;
-        let gone = Proven { user: UserId(3), epoch: 0 };
+        let gone = Authenticated { user: UserId(3), epoch: 0 };
         assert!(delete_account(&site.app.db, gone).await.unwrap().is_ok());
 
         let next = next.unwrap();

@@ -67,7 +67,7 @@ async fn every_password_is_kept_as_an_argon2id_hash_with_a_salt_of_its_own() {
     assert_eq!(hashes.len(), 5);
 }
 
-/// Two hundred at once are more than can be hashed before anybody loses patience.
+/// Two hundred at once are more than can be hashed before anybody loses timeouts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rush_of_log_ins_is_told_to_come_back_and_keeps_no_reader_waiting() {
     let database = database().await;

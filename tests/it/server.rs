@@ -19,7 +19,7 @@ use nix::{
     unistd::Pid,
 };
 use rand::Rng as _;
-use social_post::server::Patience;
+use social_post::server::Timeouts;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -561,8 +561,8 @@ async fn clients_that_never_read_are_dropped_and_keep_nobody_out() {
     socket.set_send_buffer_size(64 * 1024).unwrap();
     socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let listener = socket.listen(1024).unwrap();
-    let patience = Patience { write: Duration::from_secs(1), ..Patience::default() };
-    let address = listen_on(listener, &crowd.site, patience);
+    let timeouts = Timeouts { write: Duration::from_secs(1), ..Timeouts::default() };
+    let address = listen_on(listener, &crowd.site, timeouts);
     let long = [("title", "Long"), ("body", &"<".repeat(40_000))];
     let page = exchange(address, post("/posts", &crowd.cookies[0], &long)).await.unwrap();
     assert_eq!(page.status, 303, "{}", page.body);
@@ -586,7 +586,7 @@ async fn clients_that_never_read_are_dropped_and_keep_nobody_out() {
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 
     // Whoever begins to read only now finds what was on its way, and then the end.
-    sleep(patience.write * 3).await;
+    sleep(timeouts.write * 3).await;
     for mut stream in deaf {
         let mut taken = Vec::new();
         let end = timeout(Duration::from_secs(5), stream.read_to_end(&mut taken)).await;

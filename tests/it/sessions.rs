@@ -8,7 +8,8 @@ use std::{
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
 use social_post::{
-    users::{UserId, proof::Proven, secret::Secret},
+    identity::UserId,
+    users::{credentials::Authenticated, secret::Secret},
     web::throttle::Throttle,
 };
 
@@ -331,8 +332,8 @@ async fn a_log_in_begun_before_everything_was_ended_does_not_outlive_it() {
         let sql = "update users set password_hash = $1";
         sqlx::query(sql).bind(strong_hash()).execute(&site.db).await.unwrap();
         sqlx::query("delete from tower_sessions.session").execute(&site.db).await.unwrap();
-        let mut gate = site.db.acquire().await.unwrap();
-        sqlx::query("select pg_advisory_lock(1)").execute(&mut *gate).await.unwrap();
+        let mut authenticator = site.db.acquire().await.unwrap();
+        sqlx::query("select pg_advisory_lock(1)").execute(&mut *authenticator).await.unwrap();
         let visitor = Arc::new(site.visitor());
         let log_in = tokio::spawn({
             let visitor = visitor.clone();
@@ -352,7 +353,7 @@ async fn a_log_in_begun_before_everything_was_ended_does_not_outlive_it() {
             }
             other => command(other),
         }
-        sqlx::query("select pg_advisory_unlock(1)").execute(&mut *gate).await.unwrap();
+        sqlx::query("select pg_advisory_unlock(1)").execute(&mut *authenticator).await.unwrap();
 
         let reply = log_in.await.unwrap();
         site.app.limits.running.close();
@@ -456,7 +457,7 @@ async fn those_who_log_in_all_at_once_have_no_more_sessions_than_twenty() {
                 .execute(&db)
                 .await
                 .unwrap();
-                let ada = Proven { user: UserId(1), epoch: 0 };
+                let ada = Authenticated { user: UserId(1), epoch: 0 };
                 assert!(social_post::users::sessions::db::open(&db, &key, ada, "").await.unwrap());
             });
         }

@@ -6,11 +6,13 @@ use anyhow::anyhow;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use super::{Failure, Progress, added, counted, name_bad_rows, unreadable};
-use crate::import::{
-    Tally,
-    csv::{self, OnBadRow, Reading},
-    db,
+use crate::{
+    cli::import::{Failure, Progress, added, counted, name_bad_rows, unreadable},
+    transfer::import::{
+        Tally,
+        csv::{self, OnBadRow, Reading},
+        db,
+    },
 };
 
 pub async fn run(db: &PgPool, file: &Path, strict: bool) -> Result<(), Failure> {

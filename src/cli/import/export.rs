@@ -10,10 +10,12 @@ use std::{
 use anyhow::anyhow;
 use sqlx::PgPool;
 
-use super::{Failure, Progress, added, unreadable};
-use crate::import::export::{
-    BadFile, Reader,
-    db::{self, Problem},
+use crate::{
+    cli::import::{Failure, Progress, added, unreadable},
+    transfer::import::export::{
+        BadFile, Reader,
+        db::{self, Problem},
+    },
 };
 
 pub async fn run(db: &PgPool, file: &Path) -> Result<(), Failure> {

@@ -6,12 +6,14 @@ use anyhow::{Context as _, anyhow};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 
-use super::{Failure, Progress, added, counted, name_bad_rows};
-use crate::import::{
-    Tally,
-    fastapi::{
-        LeftOut, OnFlaw,
-        db::{self, Outcome},
+use crate::{
+    cli::import::{Failure, Progress, added, counted, name_bad_rows},
+    transfer::import::{
+        Tally,
+        fastapi::{
+            LeftOut, OnFlaw,
+            db::{self, Outcome},
+        },
     },
 };
 

@@ -15,9 +15,10 @@ use anyhow::anyhow;
 use clap::Subcommand;
 use sqlx::PgPool;
 
-use self::progress::Progress;
-use super::Failure;
-use crate::import::Tally;
+use crate::{
+    cli::{Failure, import::progress::Progress},
+    transfer::import::Tally,
+};
 
 #[derive(Debug, Subcommand)]
 pub enum Import {

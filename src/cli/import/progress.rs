@@ -4,8 +4,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::counted;
-use crate::import::Step;
+use crate::{cli::import::counted, transfer::import::Step};
 
 /// How far the import is: a bar on a terminal, lines elsewhere.
 #[derive(Default)]

@@ -17,11 +17,13 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::db::{self, APPLICATION, SUPERUSER};
-use super::os_user::{self, OsUser, complaint, run};
-use super::programs::Programs;
-use super::settings::{self, Durability};
-use super::{GLANCE, LocalError, START};
+use crate::database::local::{
+    GLANCE, LocalError, START,
+    db::{self, APPLICATION, SUPERUSER},
+    os_user::{self, OsUser, complaint, run},
+    programs::Programs,
+    settings::{self, Durability},
+};
 
 const STOP: Duration = Duration::from_secs(20);
 /// How long the remains of a killed server may take to vanish.

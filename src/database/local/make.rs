@@ -6,11 +6,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::LocalError;
-use super::cluster::{Cluster, fingerprint};
-use super::db::SUPERUSER;
-use super::os_user::{self, OsUser, run};
-use super::programs::Programs;
+use crate::database::local::{
+    LocalError,
+    cluster::{Cluster, fingerprint},
+    db::SUPERUSER,
+    os_user::{self, OsUser, run},
+    programs::Programs,
+};
 
 /// How the names of clusters begin that are not ready.
 const HALF_MADE: &str = "postgres.new-";

@@ -12,7 +12,7 @@ use nix::unistd::{Uid, User, geteuid};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::LocalError;
+use crate::database::local::LocalError;
 
 pub struct OsUser {
     pub name: String,

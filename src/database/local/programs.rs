@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::LocalError;
+use crate::database::local::LocalError;
 
 const OLDEST: u32 = 15;
 

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use super::db::{APPLICATION, SUPERUSER};
-use super::os_user::OsUser;
+use crate::database::local::{
+    db::{APPLICATION, SUPERUSER},
+    os_user::OsUser,
+};
 
 /// Whether a crash of the machine may lose what was written.
 #[derive(Clone, Copy, PartialEq)]

@@ -2,14 +2,20 @@
 
 use sqlx::PgPool;
 
-use super::{Purpose, Shown};
-use crate::users::{Email, Taken, UserId, Username, proof::Proven};
+use crate::{
+    identity::{UserId, Username},
+    users::{
+        Email, Taken,
+        credentials::Authenticated,
+        links::{Purpose, Shown},
+    },
+};
 
 /// Keeps a link for somebody, who is to prove by it that `email` is theirs. It voids the one before.
 /// `false`, and nothing, if all that was theirs has been ended since they proved who they are.
 pub async fn for_email(
     db: &PgPool,
-    proven: Proven,
+    authenticated: Authenticated,
     key: &str,
     email: &Email,
 ) -> sqlx::Result<bool> {
@@ -20,11 +26,11 @@ pub async fn for_email(
         on conflict (user_id, purpose) do update
         set key = excluded.key, email = excluded.email, email_key = excluded.email_key, created_at = now()
         "#,
-        proven.user as UserId,
+        authenticated.user as UserId,
         key,
         email.as_written(),
         email.canonical(),
-        proven.epoch,
+        authenticated.epoch,
     )
     .execute(db)
     .await?;

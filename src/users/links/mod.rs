@@ -1,7 +1,7 @@
 //! Links by mail: who follows one proves that mail to an address reaches them.
 
 pub mod db;
-pub mod letters;
+pub mod emails;
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
@@ -12,12 +12,12 @@ use axum::{
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
 
-use super::{Email, Username, proof::Proven, secret::Secret};
 use crate::{
     config::Site,
-    mail::{Letter, Mailer},
-    users,
-    web::limits::Limits,
+    identity::Username,
+    mail::{self, Mailer},
+    users::{self, Email, credentials::Authenticated, secret::Secret},
+    web::middleware::timeout::Limits,
 };
 
 /// What a link is good for.
@@ -95,7 +95,7 @@ impl Links {
             let secret = Secret::new();
             let found = db::for_password_by_email(&links.db, &email, &secret.key()).await?;
             if let Some(db::Recipient { username, email: Some(to) }) = found {
-                links.mailer.send(letters::reset(&links.site, &username, &to, &secret)).await;
+                links.mailer.send(emails::reset(&links.site, &username, &to, &secret)).await;
             }
             Ok(())
         });
@@ -103,28 +103,28 @@ impl Links {
 
     /// Sends a link to `email` by which somebody may prove it to be theirs; to an address that another
     /// has, only word that somebody wanted it.
-    pub fn send_confirm(&self, proven: Proven, username: Username, email: Email) {
+    pub fn send_confirm(&self, authenticated: Authenticated, username: Username, email: Email) {
         self.later(async move |links| {
             let owner = users::db::owner_of(&links.db, &email).await?;
-            let letter = match owner {
-                Some((owner, to)) if owner != username => letters::taken(&links.site, &owner, &to),
+            let email = match owner {
+                Some((owner, to)) if owner != username => emails::taken(&links.site, &owner, &to),
                 _ => {
                     let secret = Secret::new();
-                    if !db::for_email(&links.db, proven, &secret.key(), &email).await? {
+                    if !db::for_email(&links.db, authenticated, &secret.key(), &email).await? {
                         return Ok(());
                     }
-                    letters::confirm(&links.site, &username, email.as_written(), &secret)
+                    emails::confirm(&links.site, &username, email.as_written(), &secret)
                 }
             };
-            links.mailer.send(letter).await;
+            links.mailer.send(email).await;
             Ok(())
         });
     }
 
     /// Sends a letter without a link.
-    pub fn send(&self, letter: Letter) {
+    pub fn send(&self, email: mail::OutgoingEmail) {
         self.later(async move |links| {
-            links.mailer.send(letter).await;
+            links.mailer.send(email).await;
             Ok(())
         });
     }

@@ -10,20 +10,21 @@ use serde::Deserialize;
 use sqlx::PgPool;
 use tower_sessions::Session;
 
-use super::{forget_all, keeping_status, passing};
 use crate::{
     config::Site,
+    identity::{BadUsername, Role, UserId, Username, Viewer},
     users::{
-        BadEmail, BadUsername, Email, NewPassword, Passwords, Role, Taken, UserId, Username,
-        Viewer, db,
-        entrance::Entrance,
+        BadEmail, Email, NewPassword, Passwords, Taken,
+        credentials::Authenticated,
+        db,
         links::Links,
-        password::{BadPassword, context},
-        proof::Proven,
+        log_in::LogIn,
+        pages::{forget_all, passing, with_error_status},
+        password::{BadPassword, guessable_words},
         sessions,
     },
     web::{
-        Page, Result, Shell,
+        Page, PageContext, Result,
         extract::{Form, Query},
         flash::Flash,
         page::{LocalPath, see_other},
@@ -49,7 +50,7 @@ struct SignUpProblems {
 #[derive(Template)]
 #[template(path = "users/signup.html")]
 struct SignUpPage {
-    shell: Shell,
+    context: PageContext,
     typed: SignUp,
     problems: SignUpProblems,
     notice: Option<String>,
@@ -62,41 +63,42 @@ pub struct NextQuery {
     next: String,
 }
 
-pub async fn sign_up_form(shell: Shell, Query(query): Query<NextQuery>) -> Response {
+pub async fn sign_up_form(context: PageContext, Query(query): Query<NextQuery>) -> Response {
     let next = afterwards(&query.next);
-    if shell.viewer.is_some() {
+    if context.viewer.is_some() {
         return see_other(&next);
     }
     let typed = SignUp { next, ..SignUp::default() };
     let problems = SignUpProblems::default();
-    Page(SignUpPage { shell, typed, problems, notice: None }).into_response()
+    Page(SignUpPage { context, typed, problems, notice: None }).into_response()
 }
 
 pub async fn sign_up(
-    shell: Shell,
-    entrance: Entrance,
+    context: PageContext,
+    log_in: LogIn,
     links: Links,
     State(db): State<PgPool>,
     State(passwords): State<Passwords>,
     Form(mut typed): Form<SignUp>,
 ) -> Result<Response> {
     typed.next = afterwards(&typed.next);
-    match register(&db, &passwords, &entrance, &shell.site, &typed).await {
+    match register(&db, &passwords, &log_in, &context.site, &typed).await {
         Ok(Ok((user, username, email))) => {
             // Nothing of theirs was ended yet.
-            let proven = Proven { user, epoch: 0 };
-            links.send_confirm(proven, username, email);
-            Ok(Flash::Welcome.on(entrance.let_in(proven, see_other(&typed.next)).await?))
+            let authenticated = Authenticated { user, epoch: 0 };
+            links.send_confirm(authenticated, username, email);
+            Ok(Flash::Welcome
+                .on(log_in.start_session(authenticated, see_other(&typed.next)).await?))
         }
         Ok(Err(problems)) => {
-            let page = SignUpPage { shell, typed, problems, notice: None };
+            let page = SignUpPage { context, typed, problems, notice: None };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
         }
         Err(error) => {
             let (notice, error) = passing(error)?;
             let (problems, notice) = (SignUpProblems::default(), Some(notice));
-            let page = SignUpPage { shell, typed, problems, notice };
-            Ok(keeping_status(error, Page(page).into_response()))
+            let page = SignUpPage { context, typed, problems, notice };
+            Ok(with_error_status(error, Page(page).into_response()))
         }
     }
 }
@@ -105,13 +107,13 @@ pub async fn sign_up(
 async fn register(
     db: &PgPool,
     passwords: &Passwords,
-    entrance: &Entrance,
+    log_in: &LogIn,
     site: &Site,
     typed: &SignUp,
 ) -> Result<Result<(UserId, Username, Email), SignUpProblems>> {
     let username = Username::parse_unreserved(&typed.username);
     let email = Email::parse(&typed.email);
-    let words = context(&site.name, username.as_ref().ok(), email.as_ref().ok());
+    let words = guessable_words(&site.name, username.as_ref().ok(), email.as_ref().ok());
     let password = NewPassword::parse(&typed.password, &words);
     let mut problems = SignUpProblems {
         username: username.as_ref().err().map(BadUsername::to_string),
@@ -119,7 +121,7 @@ async fn register(
         ..SignUpProblems::default()
     };
     if let (Ok(username), Ok(email)) = (&username, &email) {
-        entrance.gate.may_look()?;
+        log_in.authenticator.may_look()?;
         for taken in db::taken(db, username, email).await? {
             problems.add(taken);
         }
@@ -130,7 +132,7 @@ async fn register(
         problems.password = password.err();
         return Ok(Err(problems));
     };
-    entrance.gate.may_sign_up()?;
+    log_in.authenticator.may_sign_up()?;
     let hash = passwords.hash(password.clone()).await?;
     match db::sign_up(db, &username, &email, &hash, Role::Member).await? {
         Ok(user) => {
@@ -161,24 +163,24 @@ impl SignUpProblems {
 #[derive(Template)]
 #[template(path = "users/login.html")]
 struct LogInPage {
-    shell: Shell,
+    context: PageContext,
     login: String,
     next: String,
     problem: Option<String>,
 }
 
-pub async fn log_in_form(shell: Shell, Query(query): Query<NextQuery>) -> Response {
+pub async fn log_in_form(context: PageContext, Query(query): Query<NextQuery>) -> Response {
     let next = afterwards(&query.next);
-    if shell.viewer.is_some() {
+    if context.viewer.is_some() {
         return see_other(&next);
     }
-    Page(LogInPage { shell, login: String::new(), next, problem: None }).into_response()
+    Page(LogInPage { context, login: String::new(), next, problem: None }).into_response()
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[derive(Default)]
-pub struct LogIn {
+pub struct LogInForm {
     login: String,
     password: String,
     next: String,
@@ -186,15 +188,15 @@ pub struct LogIn {
 
 /// The same words and the same time whether the person exists, is suspended or mistyped.
 pub async fn log_in(
-    shell: Shell,
-    entrance: Entrance,
-    Form(typed): Form<LogIn>,
+    context: PageContext,
+    log_in: LogIn,
+    Form(typed): Form<LogInForm>,
 ) -> Result<Response> {
     let next = afterwards(&typed.next);
-    let (problem, error) = match entrance.gate.log_in(&typed.login, &typed.password).await {
-        Ok(Some(proven)) => {
-            let response = entrance.let_in(proven, see_other(&next)).await?;
-            tracing::info!(user = proven.user.0, "logged in");
+    let (problem, error) = match log_in.authenticator.log_in(&typed.login, &typed.password).await {
+        Ok(Some(authenticated)) => {
+            let response = log_in.start_session(authenticated, see_other(&next)).await?;
+            tracing::info!(user = authenticated.user.0, "logged in");
             return Ok(Flash::LoggedIn.on(response));
         }
         Ok(None) => {
@@ -206,11 +208,11 @@ pub async fn log_in(
             (problem, Some(error))
         }
     };
-    let page = LogInPage { shell, login: typed.login, next, problem: Some(problem) };
+    let page = LogInPage { context, login: typed.login, next, problem: Some(problem) };
     let page = (StatusCode::UNAUTHORIZED, Page(page)).into_response();
     Ok(match error {
         None => page,
-        Some(error) => keeping_status(error, page),
+        Some(error) => with_error_status(error, page),
     })
 }
 
@@ -221,7 +223,7 @@ pub struct LogOut {}
 
 pub async fn log_out(
     viewer: Viewer,
-    shell: Shell,
+    context: PageContext,
     State(db): State<PgPool>,
     session: Session,
     Form(LogOut {}): Form<LogOut>,
@@ -230,7 +232,7 @@ pub async fn log_out(
         sessions::db::close(&db, &sessions::key(id)).await?;
     }
     tracing::info!(user = viewer.id.0, "logged out");
-    Ok(forget_all(see_other("/"), &shell.site))
+    Ok(forget_all(see_other("/"), &context.site))
 }
 
 fn afterwards(next: &str) -> String {

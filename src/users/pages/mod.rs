@@ -1,7 +1,6 @@
 //! The face of accounts and people, a file for each group of pages.
 
 pub mod entering;
-pub mod people;
 pub mod places;
 pub mod recovery;
 pub mod settings;
@@ -14,7 +13,7 @@ use axum::{
 use crate::{config::Site, users::sessions, web::Error};
 
 /// The form again, under the status and headers of what went wrong.
-fn keeping_status(error: Error, page: Response) -> Response {
+fn with_error_status(error: Error, page: Response) -> Response {
     let (head, _) = error.into_response().into_parts();
     let mut response = page;
     *response.status_mut() = head.status;
@@ -28,7 +27,7 @@ fn keeping_status(error: Error, page: Response) -> Response {
 /// form's.
 fn passing(error: Error) -> Result<(String, Error), Error> {
     match error {
-        Error::Unavailable(_) | Error::Busy | Error::TooOften { .. } => {
+        Error::Unavailable(_) | Error::Busy | Error::RateLimited { .. } => {
             Ok((error.to_string(), error))
         }
         error => Err(error),

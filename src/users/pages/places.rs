@@ -11,22 +11,26 @@ use sqlx::PgPool;
 use tower_sessions::Session;
 use uuid::Uuid;
 
-use super::forget_session;
 use crate::{
+    identity::Viewer,
     users::{
-        Viewer,
-        sessions::{self, db, db::Place, device::in_words},
+        pages::forget_session,
+        sessions::{
+            self,
+            db::{self, Place},
+            device::in_words,
+        },
     },
     web::{
-        Error, Page, Result, Shell, extract::Form, filters, flash::Flash, htmx::wants_fragment,
-        page::see_other,
+        Error, Page, PageContext, Result, extract::Form, filters, flash::Flash,
+        htmx::wants_fragment, page::see_other,
     },
 };
 
 #[derive(Template)]
 #[template(path = "users/settings/sessions.html")]
 struct Places {
-    shell: Shell,
+    context: PageContext,
     places: Vec<Place>,
 }
 
@@ -44,12 +48,12 @@ impl Place {
 
 pub async fn index(
     viewer: Viewer,
-    shell: Shell,
+    context: PageContext,
     State(db): State<PgPool>,
     session: Session,
 ) -> Result<Page<impl Template>> {
-    let places = db::places(&db, viewer.id, &key(&session)?, &shell.site).await?;
-    Ok(Page(Places { shell, places }))
+    let places = db::places(&db, viewer.id, &key(&session)?, &context.site).await?;
+    Ok(Page(Places { context, places }))
 }
 
 /// Either field, not both.
@@ -63,7 +67,7 @@ pub struct Revoked {
 /// With htmx the list comes back as it is then. To end the session that asks is to log out.
 pub async fn revoke(
     viewer: Viewer,
-    shell: Shell,
+    context: PageContext,
     State(db): State<PgPool>,
     session: Session,
     headers: HeaderMap,
@@ -76,7 +80,7 @@ pub async fn revoke(
             let ended = db::revoke(&db, viewer.id, handle).await?.ok_or(Error::NotFound)?;
             tracing::info!(user = viewer.id.0, "ended a session");
             if ended == this {
-                return Ok(forget_session(see_other("/"), &shell.site));
+                return Ok(forget_session(see_other("/"), &context.site));
             }
             Flash::SessionEnded
         }
@@ -88,7 +92,7 @@ pub async fn revoke(
         _ => return Err(Error::Invalid("Say which session to end.".into())),
     };
     if wants_fragment(&headers) {
-        let places = db::places(&db, viewer.id, &this, &shell.site).await?;
+        let places = db::places(&db, viewer.id, &this, &context.site).await?;
         return Ok(Page(PlacesPart { places }).into_response());
     }
     Ok(flash.on(see_other("/settings/sessions")))
@@ -96,5 +100,5 @@ pub async fn revoke(
 
 /// The key of the session that asks.
 fn key(session: &Session) -> Result<String> {
-    session.id().map(sessions::key).ok_or(Error::LogInFirst)
+    session.id().map(sessions::key).ok_or(Error::Unauthenticated)
 }

@@ -9,17 +9,17 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::{keeping_status, passing};
 use crate::{
     users::{
         BadEmail, Email, NewPassword, Passwords,
-        links::{Links, Purpose, Shown, db, letters},
-        password::{BadPassword, context},
-        proof::Gate,
+        credentials::Authenticator,
+        links::{Links, Purpose, Shown, db, emails},
+        pages::{passing, with_error_status},
+        password::{BadPassword, guessable_words},
         secret::Secret,
     },
     web::{
-        Error, Page, Result, Shell,
+        Error, Page, PageContext, Result,
         extract::{Form, Path},
         flash::Flash,
         page::see_other,
@@ -29,16 +29,16 @@ use crate::{
 #[derive(Template)]
 #[template(path = "users/forgot.html")]
 struct Forgot {
-    shell: Shell,
+    context: PageContext,
     sends_mail: bool,
     email: String,
     problem: Option<BadEmail>,
     notice: Option<String>,
 }
 
-pub async fn forgot_form(shell: Shell, links: Links) -> Page<impl Template> {
+pub async fn forgot_form(context: PageContext, links: Links) -> Page<impl Template> {
     let (email, sends_mail) = (String::new(), links.are_on());
-    Page(Forgot { shell, sends_mail, email, problem: None, notice: None })
+    Page(Forgot { context, sends_mail, email, problem: None, notice: None })
 }
 
 #[derive(Default, Deserialize)]
@@ -49,13 +49,13 @@ pub struct Forgetful {
 
 /// The same answer in the same time, whoever has the address or nobody.
 pub async fn forgot(
-    shell: Shell,
-    gate: Gate,
+    context: PageContext,
+    authenticator: Authenticator,
     links: Links,
     Form(typed): Form<Forgetful>,
 ) -> Result<Response> {
     let mut page = Forgot {
-        shell,
+        context,
         sends_mail: links.are_on(),
         email: typed.email,
         problem: None,
@@ -71,10 +71,12 @@ pub async fn forgot(
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
         }
     };
-    if let Err(error) = gate.may_look().and_then(|()| gate.may_mail(email.canonical())) {
+    if let Err(error) =
+        authenticator.may_look().and_then(|()| authenticator.may_mail(email.canonical()))
+    {
         let (notice, error) = passing(error)?;
         page.notice = Some(notice);
-        return Ok(keeping_status(error, Page(page).into_response()));
+        return Ok(with_error_status(error, Page(page).into_response()));
     }
     links.send_reset(email);
     Ok(Flash::ResetSent.on(see_other("/login")))
@@ -83,7 +85,7 @@ pub async fn forgot(
 #[derive(Template)]
 #[template(path = "users/reset.html")]
 struct Reset {
-    shell: Shell,
+    context: PageContext,
     /// None for a link that is not good any more.
     of: Option<Shown>,
     problem: Option<BadPassword>,
@@ -93,19 +95,19 @@ struct Reset {
 #[derive(Template)]
 #[template(path = "users/confirm.html")]
 struct Confirm {
-    shell: Shell,
+    context: PageContext,
     of: Option<Shown>,
     notice: Option<String>,
 }
 
 pub async fn reset_form(
-    shell: Shell,
+    context: PageContext,
     State(db): State<PgPool>,
     Path(token): Path<String>,
 ) -> Result<Response> {
     let of = look(&db, &token, Purpose::Password).await?;
     let status = if of.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    Ok((status, Page(Reset { shell, of, problem: None, notice: None })).into_response())
+    Ok((status, Page(Reset { context, of, problem: None, notice: None })).into_response())
 }
 
 #[derive(Default, Deserialize)]
@@ -116,7 +118,7 @@ pub struct Chosen {
 
 /// Logs nobody in: who only has the mail still has to know the new password.
 pub async fn reset(
-    shell: Shell,
+    context: PageContext,
     links: Links,
     State(db): State<PgPool>,
     State(passwords): State<Passwords>,
@@ -124,15 +126,15 @@ pub async fn reset(
     Form(typed): Form<Chosen>,
 ) -> Result<Response> {
     let Some(of) = look(&db, &token, Purpose::Password).await? else {
-        let page = Reset { shell, of: None, problem: None, notice: None };
+        let page = Reset { context, of: None, problem: None, notice: None };
         return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
     };
     let email = of.email.as_deref().and_then(|email| Email::parse(email).ok());
-    let words = context(&shell.site.name, Some(&of.username), email.as_ref());
+    let words = guessable_words(&context.site.name, Some(&of.username), email.as_ref());
     let new = match NewPassword::parse(&typed.new_password, &words) {
         Ok(new) => new,
         Err(bad) => {
-            let page = Reset { shell, of: Some(of), problem: Some(bad), notice: None };
+            let page = Reset { context, of: Some(of), problem: Some(bad), notice: None };
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
         }
     };
@@ -140,30 +142,30 @@ pub async fn reset(
         Ok(hash) => hash,
         Err(error) => {
             let (notice, error) = passing(error)?;
-            let page = Reset { shell, of: Some(of), problem: None, notice: Some(notice) };
-            return Ok(keeping_status(error, Page(page).into_response()));
+            let page = Reset { context, of: Some(of), problem: None, notice: Some(notice) };
+            return Ok(with_error_status(error, Page(page).into_response()));
         }
     };
     let Some(email) = db::set_password(&db, &key(&token)?, &hash).await? else {
         // Used or voided meanwhile.
-        let page = Reset { shell, of: None, problem: None, notice: None };
+        let page = Reset { context, of: None, problem: None, notice: None };
         return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
     };
     tracing::info!("a password was reset by a link");
     if let Some(email) = email {
-        links.send(letters::password_changed(&shell.site, &of.username, &email));
+        links.send(emails::password_changed(&context.site, &of.username, &email));
     }
     Ok(Flash::PasswordReset.on(see_other("/login")))
 }
 
 pub async fn confirm_form(
-    shell: Shell,
+    context: PageContext,
     State(db): State<PgPool>,
     Path(token): Path<String>,
 ) -> Result<Response> {
     let of = look(&db, &token, Purpose::Email).await?;
     let status = if of.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    Ok((status, Page(Confirm { shell, of, notice: None })).into_response())
+    Ok((status, Page(Confirm { context, of, notice: None })).into_response())
 }
 
 /// Nothing but the press of the button.
@@ -172,7 +174,7 @@ pub async fn confirm_form(
 pub struct Pressed {}
 
 pub async fn confirm(
-    shell: Shell,
+    context: PageContext,
     links: Links,
     State(db): State<PgPool>,
     Path(token): Path<String>,
@@ -187,17 +189,17 @@ pub async fn confirm(
         (Some(of), Some(Ok(before))) => {
             tracing::info!("an address was confirmed");
             if let Some(before) = before.filter(|before| of.email.as_ref() != Some(before)) {
-                links.send(letters::email_changed(&shell.site, &of.username, &before));
+                links.send(emails::email_changed(&context.site, &of.username, &before));
             }
-            let place = if shell.viewer.is_some() { "/settings" } else { "/" };
+            let place = if context.viewer.is_some() { "/settings" } else { "/" };
             Ok(Flash::EmailConfirmed.on(see_other(place)))
         }
         (of @ Some(_), Some(Err(refused))) => {
-            let page = Confirm { shell, of, notice: Some(refused.to_string()) };
+            let page = Confirm { context, of, notice: Some(refused.to_string()) };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
         }
         _ => {
-            let page = Confirm { shell, of: None, notice: None };
+            let page = Confirm { context, of: None, notice: None };
             Ok((StatusCode::NOT_FOUND, Page(page)).into_response())
         }
     }

@@ -9,23 +9,24 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::{forget_session, keeping_status, passing};
 use crate::{
+    identity::Viewer,
     users::{
-        Email, NewPassword, Passwords, Viewer, db,
-        db::{Own, Stays},
-        entrance::Entrance,
-        links::{Links, letters},
-        password::{BadPassword, context},
-        proof::Gate,
+        Email, NewPassword, Passwords,
+        credentials::Authenticator,
+        db::{self, DeleteRefused, Own},
+        links::{Links, emails},
+        log_in::LogIn,
+        pages::{forget_session, passing, with_error_status},
+        password::{BadPassword, guessable_words},
     },
-    web::{Error, Page, Result, Shell, extract::Form, flash::Flash, page::see_other},
+    web::{Error, Page, PageContext, Result, extract::Form, flash::Flash, page::see_other},
 };
 
 #[derive(Template)]
 #[template(path = "users/settings/index.html")]
 struct Index {
-    shell: Shell,
+    context: PageContext,
     viewer: Viewer,
     own: Own,
     sends_mail: bool,
@@ -58,11 +59,11 @@ impl<Problem> Tried<Problem> {
     }
 }
 
-async fn page(shell: Shell, viewer: Viewer, db: &PgPool, links: &Links) -> Result<Index> {
-    let own = db::own(db, viewer.id).await?.ok_or(Error::LogInFirst)?;
+async fn page(context: PageContext, viewer: Viewer, db: &PgPool, links: &Links) -> Result<Index> {
+    let own = db::own(db, viewer.id).await?.ok_or(Error::Unauthenticated)?;
     let typed_email = own.email.clone().unwrap_or_default();
     Ok(Index {
-        shell,
+        context,
         viewer,
         own,
         sends_mail: links.are_on(),
@@ -74,18 +75,18 @@ async fn page(shell: Shell, viewer: Viewer, db: &PgPool, links: &Links) -> Resul
 
 pub async fn index(
     viewer: Viewer,
-    shell: Shell,
+    context: PageContext,
     links: Links,
     State(db): State<PgPool>,
 ) -> Result<Page<impl Template>> {
-    Ok(Page(page(shell, viewer, &db, &links).await?))
+    Ok(Page(page(context, viewer, &db, &links).await?))
 }
 
 /// The page again because of one of its forms.
 fn refused(page: Index, error: Option<Error>) -> Response {
     let page = (StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response();
     match error {
-        Some(error) => keeping_status(error, page),
+        Some(error) => with_error_status(error, page),
         None => page,
     }
 }
@@ -100,36 +101,40 @@ pub struct PasswordChange {
 /// Ends every session and token but this one, which goes on under a new id.
 pub async fn change_password(
     viewer: Viewer,
-    shell: Shell,
-    entrance: Entrance,
+    context: PageContext,
+    log_in: LogIn,
     links: Links,
     State(db): State<PgPool>,
     State(passwords): State<Passwords>,
     Form(typed): Form<PasswordChange>,
 ) -> Result<Response> {
-    let page = page(shell, viewer.clone(), &db, &links).await?;
+    let page = page(context, viewer.clone(), &db, &links).await?;
     let email = page.own.email.as_deref().and_then(|email| Email::parse(email).ok());
-    let words = context(&page.shell.site.name, Some(&viewer.username), email.as_ref());
+    let words = guessable_words(&page.context.site.name, Some(&viewer.username), email.as_ref());
     let new = match NewPassword::parse(&typed.new_password, &words) {
         Ok(new) => new,
         Err(bad) => return Ok(refused(Index { password: Tried::new(bad), ..page }, None)),
     };
     let changed = async {
-        let Some(proven) = entrance.gate.is_really(viewer.id, &typed.current_password).await?
+        let Some(authenticated) =
+            log_in.authenticator.reauthenticate(viewer.id, &typed.current_password).await?
         else {
             return Ok(None);
         };
         let hash = passwords.hash(new).await?;
-        db::change_password(&db, proven, &hash).await?.ok_or(Error::LogInFirst).map(Some)
+        db::change_password(&db, authenticated, &hash)
+            .await?
+            .ok_or(Error::Unauthenticated)
+            .map(Some)
     };
     match changed.await {
-        Ok(Some(proven)) => {
+        Ok(Some(authenticated)) => {
             tracing::info!(user = viewer.id.0, "changed the password");
             if let Some(email) = &page.own.email {
-                let site = &page.shell.site;
-                links.send(letters::password_changed(site, &viewer.username, email));
+                let site = &page.context.site;
+                links.send(emails::password_changed(site, &viewer.username, email));
             }
-            let response = entrance.let_in(proven, see_other("/settings")).await?;
+            let response = log_in.start_session(authenticated, see_other("/settings")).await?;
             Ok(Flash::PasswordChanged.on(response))
         }
         Ok(None) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
@@ -151,31 +156,33 @@ pub struct EmailChange {
 /// Where the site sends mail, the address counts once its owner has followed the link sent to it.
 pub async fn change_email(
     viewer: Viewer,
-    shell: Shell,
-    gate: Gate,
+    context: PageContext,
+    authenticator: Authenticator,
     links: Links,
     State(db): State<PgPool>,
     Form(typed): Form<EmailChange>,
 ) -> Result<Response> {
     let typed_email = typed.email.clone();
-    let page = Index { typed_email, ..page(shell, viewer.clone(), &db, &links).await? };
+    let page = Index { typed_email, ..page(context, viewer.clone(), &db, &links).await? };
     let new = match Email::parse(&typed.email) {
         Ok(new) => new,
         Err(bad) => return Ok(refused(Index { email: Tried::new(bad.to_string()), ..page }, None)),
     };
     let changed = async {
-        let Some(proven) = gate.is_really(viewer.id, &typed.current_password).await? else {
+        let Some(authenticated) =
+            authenticator.reauthenticate(viewer.id, &typed.current_password).await?
+        else {
             return Ok(Err(Tried::wrong()));
         };
         if links.are_on() {
-            gate.may_mail(new.canonical())?;
-            links.send_confirm(proven, viewer.username.clone(), new);
+            authenticator.may_mail(new.canonical())?;
+            links.send_confirm(authenticated, viewer.username.clone(), new);
             return Ok(Ok(Flash::LinkSent));
         }
-        gate.may_look()?;
-        match db::change_email(&db, proven, &new).await? {
+        authenticator.may_look()?;
+        match db::change_email(&db, authenticated, &new).await? {
             Ok(true) => Ok(Ok(Flash::EmailChanged)),
-            Ok(false) => Err(Error::LogInFirst),
+            Ok(false) => Err(Error::Unauthenticated),
             Err(taken) => Ok(Err(Tried::new(taken.to_string()))),
         }
     };
@@ -195,7 +202,7 @@ pub async fn change_email(
 
 /// All that the site knows of the viewer, as a file to keep.
 pub async fn export(viewer: Viewer, State(db): State<PgPool>) -> Result<Response> {
-    let document = db::export(&db, viewer.id).await?.ok_or(Error::LogInFirst)?;
+    let document = db::export(&db, viewer.id).await?.ok_or(Error::Unauthenticated)?;
     let name = format!("attachment; filename=\"{}.json\"", viewer.username);
     let mut response = document.into_response();
     let headers = response.headers_mut();
@@ -211,14 +218,14 @@ pub async fn export(viewer: Viewer, State(db): State<PgPool>) -> Result<Response
 #[derive(Template)]
 #[template(path = "users/settings/delete.html")]
 struct Delete {
-    shell: Shell,
+    context: PageContext,
     viewer: Viewer,
     is_wrong: bool,
     notice: Option<String>,
 }
 
-pub async fn confirm_delete(viewer: Viewer, shell: Shell) -> Page<impl Template> {
-    Page(Delete { shell, viewer, is_wrong: false, notice: None })
+pub async fn confirm_delete(viewer: Viewer, context: PageContext) -> Page<impl Template> {
+    Page(Delete { context, viewer, is_wrong: false, notice: None })
 }
 
 #[derive(Default, Deserialize)]
@@ -229,33 +236,34 @@ pub struct Leaving {
 
 pub async fn delete(
     viewer: Viewer,
-    shell: Shell,
-    gate: Gate,
+    context: PageContext,
+    authenticator: Authenticator,
     State(db): State<PgPool>,
     Form(typed): Form<Leaving>,
 ) -> Result<Response> {
     let gone = async {
-        match gate.is_really(viewer.id, &typed.current_password).await? {
-            Some(proven) => Ok(Some(db::delete_account(&db, proven).await?)),
+        match authenticator.reauthenticate(viewer.id, &typed.current_password).await? {
+            Some(authenticated) => Ok(Some(db::delete_account(&db, authenticated).await?)),
             None => Ok(None),
         }
     };
     let (is_wrong, notice, error) = match gone.await {
         Ok(Some(Ok(()))) => {
             tracing::info!(user = viewer.id.0, "deleted the account");
-            return Ok(Flash::AccountDeleted.on(forget_session(see_other("/"), &shell.site)));
+            return Ok(Flash::AccountDeleted.on(forget_session(see_other("/"), &context.site)));
         }
-        Ok(Some(Err(Stays::NotProven))) => return Err(Error::LogInFirst),
-        Ok(Some(Err(last @ Stays::LastAdmin))) => (false, Some(last.to_string()), None),
+        Ok(Some(Err(DeleteRefused::NotProven))) => return Err(Error::Unauthenticated),
+        Ok(Some(Err(last @ DeleteRefused::LastAdmin))) => (false, Some(last.to_string()), None),
         Ok(None) => (true, None, None),
         Err(error) => {
             let (notice, error) = passing(error)?;
             (false, Some(notice), Some(error))
         }
     };
-    let page = (StatusCode::UNPROCESSABLE_ENTITY, Page(Delete { shell, viewer, is_wrong, notice }));
+    let page =
+        (StatusCode::UNPROCESSABLE_ENTITY, Page(Delete { context, viewer, is_wrong, notice }));
     Ok(match error {
-        Some(error) => keeping_status(error, page.into_response()),
+        Some(error) => with_error_status(error, page.into_response()),
         None => page.into_response(),
     })
 }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use crate::{
     config::Site,
-    users::{UserId, Username, Viewer, proof::Proven},
+    identity::{UserId, Username, Viewer},
+    users::credentials::Authenticated,
 };
 
 /// How many sessions one person has at most; the oldest goes first.
@@ -15,7 +16,12 @@ const MAX_SESSIONS: i64 = 20;
 /// Gives a session to a person; beyond twenty the oldest of theirs end. `false` if all of theirs were
 /// ended since they proved who they are, or they are suspended. Whatever ends them locks their row first,
 /// so that it either sees this one or is seen here.
-pub async fn open(db: &PgPool, key: &str, proven: Proven, user_agent: &str) -> sqlx::Result<bool> {
+pub async fn open(
+    db: &PgPool,
+    key: &str,
+    authenticated: Authenticated,
+    user_agent: &str,
+) -> sqlx::Result<bool> {
     let opened = sqlx::query!(
         r#"
         insert into user_sessions (session_id, user_id, user_agent)
@@ -23,9 +29,9 @@ pub async fn open(db: &PgPool, key: &str, proven: Proven, user_agent: &str) -> s
         for share
         "#,
         key,
-        proven.user as UserId,
+        authenticated.user as UserId,
         user_agent,
-        proven.epoch,
+        authenticated.epoch,
     )
     .execute(db)
     .await?;
@@ -40,7 +46,7 @@ pub async fn open(db: &PgPool, key: &str, proven: Proven, user_agent: &str) -> s
             order by created_at desc, session_id offset $2
         )
         "#,
-        proven.user as UserId,
+        authenticated.user as UserId,
         MAX_SESSIONS,
     )
     .execute(db)

@@ -15,9 +15,9 @@ use tower_sessions::{
 };
 use tower_sessions_sqlx_store::PostgresStore;
 
-use super::proof::Proven;
 use crate::{
     config::Site,
+    users::credentials::Authenticated,
     web::{Error, Result},
 };
 
@@ -39,7 +39,7 @@ pub fn layer(db: PgPool, site: &Site) -> SessionManagerLayer<HashedStore> {
 pub async fn open(
     pool: &PgPool,
     session: &Session,
-    proven: Proven,
+    authenticated: Authenticated,
     user_agent: &str,
 ) -> Result<()> {
     let lost = |err: tower_sessions::session::Error| Error::Unavailable(err.into());
@@ -49,9 +49,9 @@ pub async fn open(
     session.insert("v", 1).await.map_err(lost)?;
     session.save().await.map_err(lost)?;
     let id = session.id().ok_or_else(|| Error::internal("a saved session has no id"))?;
-    if !db::open(pool, &key(id), proven, user_agent).await? {
+    if !db::open(pool, &key(id), authenticated, user_agent).await? {
         session.flush().await.map_err(lost)?;
-        return Err(Error::LogInFirst);
+        return Err(Error::Unauthenticated);
     }
     Ok(())
 }
@@ -59,7 +59,7 @@ pub async fn open(
 /// The header that makes a browser forget the session. The library's own lacks `Secure`, without
 /// which a browser keeps a `__Host-` cookie.
 pub fn clearing_cookie(site: &Site) -> String {
-    crate::web::cookies::build(site, "sid", "", 0)
+    crate::web::middleware::cookies::build(site, "sid", "", 0)
 }
 
 /// What the database knows a session by: half a SHA-256 of its id. Who reads the database cannot

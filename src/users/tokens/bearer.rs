@@ -8,12 +8,14 @@ use axum::{
 };
 use sqlx::PgPool;
 
-use super::{Tokens, db};
-use crate::web::{Error, Result};
+use crate::{
+    users::tokens::{Tokens, db},
+    web::{Error, Result},
+};
 
 /// Finds out who asks: one query for who shows a token, none for who does not. A token that does not
 /// count is a 401 even where none is needed: its bearer believes to be logged in.
-pub async fn by_token(
+pub async fn authenticate_bearer(
     State(pool): State<PgPool>,
     State(tokens): State<Option<Tokens>>,
     mut request: Request,
@@ -25,7 +27,7 @@ pub async fn by_token(
         Err(error) => return error.into_response(),
     };
     let viewer = match shown {
-        Some(proven) => match db::viewer(&pool, proven).await {
+        Some(authenticated) => match db::viewer(&pool, authenticated).await {
             Ok(viewer) => viewer,
             Err(err) => return Error::from(err).into_response(),
         },
@@ -41,7 +43,7 @@ pub async fn by_token(
 }
 
 /// A session gives no rights here, and a known device no tries.
-pub async fn without_cookie(mut request: Request) -> Request {
+pub async fn drop_cookies(mut request: Request) -> Request {
     request.headers_mut().remove(header::COOKIE);
     request
 }

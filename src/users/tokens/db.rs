@@ -2,21 +2,24 @@
 
 use sqlx::PgPool;
 
-use crate::users::{UserId, Username, Viewer, proof::Proven};
+use crate::{
+    identity::{UserId, Username, Viewer},
+    users::credentials::Authenticated,
+};
 
 /// The person a token was made for; `None` once they are suspended or gone, or their tokens were ended.
-pub async fn viewer(db: &PgPool, proven: Proven) -> sqlx::Result<Option<Viewer>> {
+pub async fn viewer(db: &PgPool, authenticated: Authenticated) -> sqlx::Result<Option<Viewer>> {
     let found = sqlx::query!(
         r#"
         select username as "username: Username" from users
         where id = $1 and auth_epoch = $2 and suspended_at is null
         "#,
-        proven.user as UserId,
-        proven.epoch,
+        authenticated.user as UserId,
+        authenticated.epoch,
     )
     .fetch_optional(db)
     .await?;
-    Ok(found.map(|found| Viewer { id: proven.user, username: found.username }))
+    Ok(found.map(|found| Viewer { id: authenticated.user, username: found.username }))
 }
 
 /// Ends every token of `user`.

@@ -14,8 +14,11 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{UserId, proof::Proven};
-use crate::config::{JwtSecret, Site};
+use crate::{
+    config::{JwtSecret, Site},
+    identity::UserId,
+    users::credentials::Authenticated,
+};
 
 const KIND: &str = "at+jwt";
 /// How far the clocks of two machines may be apart, in seconds.
@@ -78,18 +81,18 @@ impl Tokens {
         self.0.minutes * 60
     }
 
-    pub fn make(&self, proven: Proven) -> jsonwebtoken::errors::Result<String> {
+    pub fn make(&self, authenticated: Authenticated) -> jsonwebtoken::errors::Result<String> {
         let Keys { current, issuer, audience, .. } = &*self.0;
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let claims = Claims {
             iss: issuer.clone(),
             aud: audience.clone(),
-            sub: proven.user.0.to_string(),
+            sub: authenticated.user.0.to_string(),
             iat: now,
             nbf: now,
             exp: now + self.lifetime(),
             jti: Uuid::now_v7(),
-            epoch: proven.epoch,
+            epoch: authenticated.epoch,
         };
         let header = Header {
             typ: Some(KIND.to_owned()),
@@ -100,7 +103,7 @@ impl Tokens {
     }
 
     /// What the token says, if it is one of ours and its time is now; nobody learns why it is not.
-    pub fn read(&self, token: &str) -> Option<Proven> {
+    pub fn read(&self, token: &str) -> Option<Authenticated> {
         let header = header(token)?;
         let keys = [Some(&self.0.current), self.0.previous.as_ref()];
         let key = keys.into_iter().flatten().find(|key| key.id == header.kid)?;
@@ -120,7 +123,8 @@ impl Tokens {
             claims.exp > now - LEEWAY && claims.exp.saturating_sub(claims.iat) <= self.lifetime();
         let is_ours = claims.iss == self.0.issuer && claims.aud == self.0.audience;
         let user = claims.sub.parse().ok().filter(|id: &i64| id.to_string() == claims.sub)?;
-        (is_now && lives && is_ours).then_some(Proven { user: UserId(user), epoch: claims.epoch })
+        (is_now && lives && is_ours)
+            .then_some(Authenticated { user: UserId(user), epoch: claims.epoch })
     }
 }
 

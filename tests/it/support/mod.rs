@@ -22,13 +22,19 @@ use serde_json::json;
 use social_post::{
     config::Site,
     database::pool,
+    identity::UserId,
+    lists::member_cache::MemberLists,
     live::Live,
     mail::Mailer,
-    posts::{db::Publication, shared::SharedLists},
+    posts::db::Publication,
     routes::{App, router},
-    server::Stop,
-    users::{Passwords, UserId, proof::Proven, tokens::Tokens},
-    web::{cache::PageCache, kept::Changes, limits::Limits, throttle::Throttle},
+    server::Shutdown,
+    users::{Passwords, credentials::Authenticated, tokens::Tokens},
+    web::{
+        cache::Versions,
+        middleware::{page_cache::PageCache, timeout::Limits},
+        throttle::Throttle,
+    },
 };
 use sqlx::PgPool;
 
@@ -41,10 +47,10 @@ pub const JWT_SECRET: &str = "a secret of the tests, 32 bytes or more";
 
 /// Lets a site keep what many ask for, until it is told of a change or `lifetime` is over.
 pub fn keep(app: &mut App, lifetime: Duration) {
-    let changes = Changes::new(lifetime);
+    let changes = Versions::new(lifetime);
     app.pages = PageCache::new(&changes);
-    app.lists = SharedLists::new(&changes);
-    app.live = Live::new(changes, Stop::default(), true);
+    app.lists = MemberLists::new(&changes);
+    app.live = Live::new(changes, Shutdown::default(), true);
 }
 
 pub fn tokens(site: &Site) -> Tokens {
@@ -111,7 +117,7 @@ impl TestSite {
             trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         };
         // Tests change the database behind the site's back.
-        let changes = Changes::new(Duration::ZERO);
+        let changes = Versions::new(Duration::ZERO);
         let app = App {
             db: db.clone(),
             replica: None,
@@ -123,9 +129,9 @@ impl TestSite {
             limits: Limits::default(),
             throttle: Throttle::new(false),
             pages: PageCache::new(&changes),
-            lists: SharedLists::new(&changes),
-            live: Live::new(changes, Stop::default(), false),
-            stop: Stop::default(),
+            lists: MemberLists::new(&changes),
+            live: Live::new(changes, Shutdown::default(), false),
+            shutdown: Shutdown::default(),
         };
         TestSite { router: router(app.clone()), app, db }
     }
@@ -164,7 +170,7 @@ impl TestSite {
                 .await
                 .unwrap();
         let tokens = self.app.tokens.as_ref().unwrap();
-        let token = tokens.make(Proven { user: UserId(user), epoch }).unwrap();
+        let token = tokens.make(Authenticated { user: UserId(user), epoch }).unwrap();
         Caller { visitor: self.visitor(), token: Some(token) }
     }
 

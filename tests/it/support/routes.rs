@@ -1,4 +1,4 @@
-//! What `src/routes.rs` says, read as the text it is.
+//! What `src/routes/mod.rs` says, read as the text it is.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub fn api() -> Routes {
 }
 
 fn halves() -> (&'static str, &'static str) {
-    include_str!("../../../src/routes.rs").split_once("\nfn api(").expect("the API's routes")
+    include_str!("../../../src/routes/mod.rs").split_once("\nfn api(").expect("the API's routes")
 }
 
 fn listed(text: &str) -> Routes {

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header, request::Builder},
 };
 use http_body_util::BodyExt as _;
-use social_post::web::client::Peer;
+use social_post::server::Peer;
 use tower::ServiceExt as _;
 
 /// The proxy through which every visitor comes.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use social_post::server::{Listener, Patience, serve};
+use social_post::server::{Listener, Timeouts, serve};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -20,13 +20,19 @@ use super::{Reply, TestSite};
 /// Serves the site on a port of its own for as long as the test runs.
 pub async fn listen(site: &TestSite) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listen_on(listener, site, Patience::default())
+    listen_on(listener, site, Timeouts::default())
 }
 
-pub fn listen_on(listener: TcpListener, site: &TestSite, patience: Patience) -> SocketAddr {
+pub fn listen_on(listener: TcpListener, site: &TestSite, timeouts: Timeouts) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     let (listener, running) = (Listener::own(listener), site.app.limits.running.clone());
-    tokio::spawn(serve(listener, site.router.clone(), running, patience, site.app.stop.clone()));
+    tokio::spawn(serve(
+        listener,
+        site.router.clone(),
+        running,
+        timeouts,
+        site.app.shutdown.clone(),
+    ));
     address
 }
 

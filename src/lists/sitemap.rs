@@ -1,0 +1,68 @@
+//! Where everything is, for search engines (sitemaps.org): an index, and parts of it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::{
+    config::Site,
+    identity::PostId,
+    lists::db,
+    web::{
+        Error, Result, Xml,
+        extract::{Query, number},
+        filters,
+        middleware::replica::ReadPool,
+    },
+};
+
+const XML: &str = "application/xml; charset=utf-8";
+
+#[derive(Template)]
+#[template(path = "lists/sitemap/index.xml")]
+struct Index {
+    site: Arc<Site>,
+    parts: Vec<i64>,
+}
+
+#[derive(Template)]
+#[template(path = "lists/sitemap/part.xml")]
+struct Part {
+    site: Arc<Site>,
+    lists: &'static [&'static str],
+    posts: Vec<(PostId, OffsetDateTime)>,
+}
+
+/// A part stands at the same address as the index: one in a folder may only name what is in there.
+#[derive(Deserialize)]
+pub struct SitemapQuery {
+    part: Option<String>,
+}
+
+pub async fn show(
+    State(site): State<Arc<Site>>,
+    ReadPool(db): ReadPool,
+    Query(query): Query<SitemapQuery>,
+) -> Result<Response> {
+    if query.part.is_none() {
+        let mut parts = db::sitemap_parts(&db).await?;
+        // The one with the lists, which are there however empty the site is.
+        if parts.first() != Some(&0) {
+            parts.insert(0, 0);
+        }
+        return Ok(Xml(XML, Index { site, parts }).into_response());
+    }
+    let part = number("part", query.part.as_deref(), 0, 0, i64::from(i32::MAX))?;
+    let posts = db::sitemap_part(&db, part).await?;
+    let lists: &[&str] = if part == 0 { &["/", "/new", "/top", "/users"] } else { &[] };
+    if posts.is_empty() && lists.is_empty() {
+        return Err(Error::NotFound);
+    }
+    Ok(Xml(XML, Part { site, lists, posts }).into_response())
+}

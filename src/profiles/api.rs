@@ -1,0 +1,67 @@
+//! People, for programs.
+
+#![allow(unused_qualifications, reason = "utoipa names what it is given in full")]
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    identity::{UserId, Username},
+    users::{api::User, db},
+    web::{
+        Error, Result, cursor,
+        extract::{Path, Query, number},
+        json::Json,
+        middleware::replica::ReadPool,
+    },
+};
+
+#[derive(Serialize, ToSchema)]
+pub struct UserPage {
+    users: Vec<User>,
+    /// Give it as `after` for the next page; null on the last.
+    #[schema(required)]
+    next: Option<String>,
+}
+
+/// A person
+#[utoipa::path(
+    get, path = "/api/v1/users/{username}", operation_id = "user", tag = "users",
+    params(("username" = String, Path, description = "In whatever case", example = "ada")),
+    responses((status = 200, body = User)),
+    security((), ("token" = [])),
+)]
+pub async fn show(ReadPool(pool): ReadPool, Path(name): Path<String>) -> Result<Json<User>> {
+    let username = Username::parse(&name).ok().filter(|username| username.as_str() == name);
+    let person = db::find(&pool, &username.ok_or(Error::NotFound)?).await?;
+    Ok(Json(person.ok_or(Error::NotFound)?.into()))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Paged {
+    /// How many at most.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 30)]
+    limit: Option<String>,
+    /// `next` of the page before.
+    #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
+    after: Option<String>,
+}
+
+/// Everyone, the newest first
+#[utoipa::path(
+    get, path = "/api/v1/users", operation_id = "users", tag = "users", params(Paged),
+    responses((status = 200, body = UserPage)),
+    security((), ("token" = [])),
+)]
+pub async fn index(ReadPool(pool): ReadPool, Query(query): Query<Paged>) -> Result<Json<UserPage>> {
+    let limit = number("limit", query.limit.as_deref(), 30, 1, 100)?;
+    let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
+    let mut people = db::list(&pool, after.map(|after| UserId(after.id)), limit + 1).await?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let is_full = people.len() > limit;
+    people.truncate(limit);
+    let last = people.last().filter(|_| is_full);
+    let next = last.map(|last| cursor::encode("people", 0, last.id.0, ""));
+    Ok(Json(UserPage { users: people.into_iter().map(User::from).collect(), next }))
+}

@@ -1,0 +1,145 @@
+//! The pages about people.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::{HeaderMap, Uri},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use crate::{
+    config::Site,
+    identity::{UserId, Username},
+    lists::{
+        self, atom,
+        pages::by_author,
+        view::{List, NextPage as OlderPosts},
+    },
+    users::{Person, db},
+    web::{
+        Error, Page, PageContext, Result, cursor,
+        extract::{Path, Query},
+        filters,
+        htmx::wants_fragment,
+        middleware::replica::ReadPool,
+    },
+};
+
+#[derive(Template)]
+#[template(path = "profiles/index.html")]
+struct Index {
+    context: PageContext,
+    people: Vec<Person>,
+    older: Option<String>,
+    is_continued: bool,
+}
+
+#[derive(Template)]
+#[template(path = "profiles/_next_page.html")]
+struct Older {
+    people: Vec<Person>,
+    older: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct Paged {
+    after: Option<String>,
+}
+
+pub async fn index(
+    context: PageContext,
+    ReadPool(db): ReadPool,
+    Query(query): Query<Paged>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
+    let mut people =
+        db::list(&db, after.as_ref().map(|after| UserId(after.id)), db::PER_PAGE + 1).await?;
+    let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
+    let is_full = people.len() > page;
+    people.truncate(page);
+    let older = people.last().filter(|_| is_full);
+    let older =
+        older.map(|last| format!("/users?after={}", cursor::encode("people", 0, last.id.0, "")));
+    if wants_fragment(&headers) {
+        return Ok(Page(Older { people, older }).into_response());
+    }
+    let is_continued = after.is_some();
+    Ok(Page(Index { context, people, older, is_continued }).into_response())
+}
+
+#[derive(Template)]
+#[template(path = "profiles/show.html")]
+struct Show {
+    context: PageContext,
+    person: Person,
+    path: String,
+    description: String,
+    list: List,
+    is_self: bool,
+    is_continued: bool,
+}
+
+pub async fn show(
+    context: PageContext,
+    ReadPool(db): ReadPool,
+    Path(name): Path<String>,
+    Query(query): Query<Paged>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let person = named(&db, &name).await?;
+    // Each person has one address, in the name's own spelling.
+    let own = format!("/users/{}", person.username);
+    if uri.path() != own {
+        let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+        return Ok(Redirect::permanent(&format!("{own}{query}")).into_response());
+    }
+    let address = |cursor| format!("{own}?after={cursor}");
+    let list =
+        by_author(&db, context.viewer_id(), person.id, query.after.as_deref(), address).await?;
+    if wants_fragment(&headers) {
+        return Ok(Page(OlderPosts { context, list }).into_response());
+    }
+    let is_self = context.viewer_id() == Some(person.id);
+    let is_continued = query.after.is_some();
+    let (name, site, count) = (&person.username, &context.site.name, person.post_count);
+    let posts = if count == 1 { "post" } else { "posts" };
+    let description = format!("{name} on {site}: {count} {posts}.");
+    let page = Show { context, person, path: own, description, list, is_self, is_continued };
+    Ok(Page(page).into_response())
+}
+
+pub async fn feed(
+    State(site): State<Arc<Site>>,
+    ReadPool(db): ReadPool,
+    Path(name): Path<String>,
+) -> Result<Response> {
+    let person = named(&db, &name).await?;
+    let page = format!("/users/{}", person.username);
+    let path = format!("{page}/feed.atom");
+    if person.username.as_str() != name {
+        return Ok(Redirect::permanent(&path).into_response());
+    }
+    let posts = lists::db::by_author(&db, None, person.id, None, atom::WINDOW).await?;
+    let list = atom::List {
+        // Not by the name, which somebody else may have later.
+        name: format!("users/{}", person.id.0),
+        title: format!("Posts by {} · {}", person.username, site.name),
+        path,
+        page,
+    };
+    let feed = atom::of(&db, site, list, posts.into_iter().map(|post| post.id)).await?;
+    Ok(feed.into_response())
+}
+
+/// The person whom an address names, in whatever case.
+async fn named(db: &PgPool, name: &str) -> Result<Person> {
+    let username = Username::parse(name).ok().filter(|username| username.as_str() == name);
+    let username = username.ok_or(Error::NotFound)?;
+    db::find(db, &username).await?.ok_or(Error::NotFound)
+}

@@ -1,0 +1,4 @@
+//! A whole site on its way in or out: from files, from a FastAPI app, and between sites.
+
+pub mod export;
+pub mod import;

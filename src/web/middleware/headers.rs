@@ -1,0 +1,89 @@
+//! Headers that every answer carries, whatever its status.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::Response,
+};
+
+use crate::{config::Site, identity::Viewer};
+
+/// There is no inline script or style anywhere, so neither nonce nor hash is needed.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'; object-src 'none'; manifest-src 'self'";
+
+const FIXED: [(HeaderName, &str); 7] = [
+    (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    // Not `no-referrer`: browsers would then send `Origin: null` with our own forms.
+    (header::REFERRER_POLICY, "strict-origin-when-cross-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=(), interest-cohort=()",
+    ),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
+
+pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in FIXED {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if site.base_url.is_secure() {
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=63072000; includeSubDomains"),
+        );
+    }
+    response
+}
+
+/// Marks an answer that holds what only this visitor may see and that nobody should keep.
+pub async fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The same, for an answer that does not say otherwise.
+pub async fn no_store_by_default(mut response: Response) -> Response {
+    let value = HeaderValue::from_static("no-store");
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(value);
+    response
+}
+
+/// A page depends on who asks and on whether htmx asks for a part of it, so caches must keep these
+/// apart; what a viewer sees is nobody else's.
+pub async fn caching(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let is_personal = response.extensions().get::<Viewer>().is_some();
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Cookie, HX-Request-Type"));
+    let policy = if is_personal { "private, no-cache" } else { "no-cache" };
+    set_default(headers, header::CACHE_CONTROL, policy);
+    response
+}
+
+fn set_default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.entry(name).or_insert(HeaderValue::from_static(value));
+}
+
+/// Whether an answer may be packed in `coding`.
+pub fn accepts(headers: &HeaderMap, coding: &str) -> bool {
+    items(headers, &header::ACCEPT_ENCODING).any(|item| {
+        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+        name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
+    })
+}
+
+/// What stands between the commas of a header.
+pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}

@@ -1,0 +1,11 @@
+//! The middleware that `routes::layers` puts around the handlers, a file for each concern.
+
+pub mod body;
+pub mod cookies;
+pub mod csrf;
+pub mod headers;
+pub mod page_cache;
+pub mod replica;
+pub mod request_log;
+pub mod timeout;
+pub mod trailing_slash;
