@@ -9,6 +9,7 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     identity::UserId,
     lists::{
@@ -105,9 +106,11 @@ fn feed(
     headers: &HeaderMap,
 ) -> Response {
     if wants_fragment(headers) {
-        return Page(NextPage { context, list }).into_response();
+        return (CachePolicy::Shared(Topic::Lists), Page(NextPage { context, list }))
+            .into_response();
     }
-    Page(Feed { context, order, list, is_continued }).into_response()
+    (CachePolicy::Shared(Topic::Lists), Page(Feed { context, order, list, is_continued }))
+        .into_response()
 }
 
 /// The list of one person's posts, for that person's page.

@@ -12,6 +12,7 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::live::Change;
 use crate::{
     config::Site,
     identity::{PostId, Viewer},
@@ -64,9 +65,11 @@ pub async fn vote(
     if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
         let voted = ballot == Ballot::Cast;
-        return Ok(Page(Control { context, id, title, score, voted }).into_response());
+        return Ok(
+            Change::Post(id).on(Page(Control { context, id, title, score, voted }).into_response())
+        );
     }
-    Ok(see_other(&place(&headers, &context.site, id)))
+    Ok(Change::Post(id).on(see_other(&place(&headers, &context.site, id))))
 }
 
 fn place(headers: &HeaderMap, site: &Site, id: PostId) -> String {
