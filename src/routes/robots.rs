@@ -28,6 +28,8 @@ fn disallowed() -> Vec<String> {
     let mut paths: Vec<String> = private
         .filter(|route| !is_public(route.path))
         .map(|route| route.path.split('{').map(after_parameter).collect::<Vec<_>>().join("*"))
+        // A rule is a prefix already, and some crawlers take `*` for a character.
+        .map(|path| path.trim_end_matches('*').to_owned())
         .chain(["/search".to_owned(), "/api/".to_owned()])
         .collect();
     paths.sort();
