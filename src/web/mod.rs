@@ -9,6 +9,7 @@ pub mod etag;
 pub mod extract;
 pub mod filters;
 pub mod flash;
+pub mod form;
 pub mod htmx;
 pub mod json;
 pub mod middleware;

@@ -20,7 +20,7 @@ use crate::{
         db,
         links::Links,
         log_in::LogIn,
-        pages::{forget_all, passing, with_error_status},
+        pages::forget_all,
         password::{BadPassword, guessable_words},
         sessions,
     },
@@ -28,6 +28,7 @@ use crate::{
         Page, PageContext, Result,
         extract::{Form, Query},
         flash::Flash,
+        form::{retryable, with_error_status},
         page::{LocalPath, see_other},
     },
 };
@@ -96,7 +97,7 @@ pub async fn sign_up(
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
         }
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let (problems, notice) = (SignUpProblems::default(), Some(notice));
             let page = SignUpPage { context, typed, problems, notice };
             Ok(with_error_status(error, Page(page).into_response()))
@@ -205,7 +206,7 @@ pub async fn log_in(
             ("That name and password do not match.".to_owned(), None)
         }
         Err(error) => {
-            let (problem, error) = passing(error)?;
+            let (problem, error) = retryable(error)?;
             (problem, Some(error))
         }
     };

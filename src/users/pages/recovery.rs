@@ -15,7 +15,6 @@ use crate::{
         BadEmail, Email, NewPassword, Passwords,
         credentials::Authenticator,
         links::{Links, Purpose, Shown, db, emails},
-        pages::{passing, with_error_status},
         password::{BadPassword, guessable_words},
         secret::Secret,
     },
@@ -23,6 +22,7 @@ use crate::{
         Error, Page, PageContext, Result,
         extract::{Form, Path},
         flash::Flash,
+        form::{retryable, with_error_status},
         page::see_other,
     },
 };
@@ -75,7 +75,7 @@ pub async fn forgot(
     if let Err(error) =
         authenticator.may_look().and_then(|()| authenticator.may_mail(email.canonical()))
     {
-        let (notice, error) = passing(error)?;
+        let (notice, error) = retryable(error)?;
         page.notice = Some(notice);
         return Ok(with_error_status(error, Page(page).into_response()));
     }
@@ -142,7 +142,7 @@ pub async fn reset(
     let hash = match passwords.hash(new).await {
         Ok(hash) => hash,
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let page = Reset { context, of: Some(of), problem: None, notice: Some(notice) };
             return Ok(with_error_status(error, Page(page).into_response()));
         }

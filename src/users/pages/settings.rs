@@ -18,10 +18,16 @@ use crate::{
         db::{self, DeleteRefused, Own},
         links::{Links, emails},
         log_in::LogIn,
-        pages::{forget_session, passing, with_error_status},
+        pages::forget_session,
         password::{BadPassword, guessable_words},
     },
-    web::{Error, Page, PageContext, Result, extract::Form, flash::Flash, page::see_other},
+    web::{
+        Error, Page, PageContext, Result,
+        extract::Form,
+        flash::Flash,
+        form::{retryable, with_error_status},
+        page::see_other,
+    },
 };
 
 #[derive(Template)]
@@ -140,7 +146,7 @@ pub async fn change_password(
         }
         Ok(None) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let password = Tried { notice: Some(notice), ..Tried::default() };
             Ok(refused(Index { password, ..page }, Some(error)))
         }
@@ -194,7 +200,7 @@ pub async fn change_email(
         }
         Ok(Err(email)) => Ok(refused(Index { email, ..page }, None)),
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let email = Tried { notice: Some(notice), ..Tried::default() };
             Ok(refused(Index { email, ..page }, Some(error)))
         }
@@ -258,7 +264,7 @@ pub async fn delete(
         Ok(Some(Err(last @ DeleteRefused::LastAdmin))) => (false, Some(last.to_string()), None),
         Ok(None) => (true, None, None),
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             (false, Some(notice), Some(error))
         }
     };
