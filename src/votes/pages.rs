@@ -12,14 +12,12 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::live::Change;
 use crate::{
     config::Site,
     identity::{PostId, Viewer},
-    posts::{
-        Score,
-        pages::{address, anchor},
-    },
+    live::Change,
+    posts::pages::{address, anchor},
+    score::Score,
     votes::{Ballot, db},
     web::{
         Error, Page, PageContext, Result,
