@@ -6,7 +6,7 @@ use sqlx::{PgPool, postgres::PgListener};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use crate::{identity::PostId, posts::Score};
+use crate::{identity::PostId, score::Score};
 
 const CHANNEL: &str = "social_post";
 

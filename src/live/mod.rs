@@ -19,10 +19,9 @@ use std::{
 
 use anyhow::Context as _;
 use axum::{
-    extract::{Request, State},
-    http::{Method, header},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponseParts, Response, ResponseParts},
 };
 use sqlx::PgPool;
 use tokio::{sync::Notify, time::sleep};
@@ -37,16 +36,36 @@ const TICK: Duration = Duration::from_millis(250);
 /// Posts in one message.
 const AT_ONCE: usize = 200;
 
+/// What a request has changed of what others see. The handler of every unsafe method says it in its
+/// response: `(Change::Post(id), Json(...))`, or `Change::Post(id).on(response)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
-    /// More than can be named, such as all that somebody voted for.
+    /// Nothing that anybody else sees.
+    Nothing,
+    /// More than can be named, such as everything a deleted account wrote and voted for.
     All,
-    /// Something that no post shows but a list, such as who is here.
+    /// Something that lists show and no post's page does, such as a new member.
     Lists,
     /// A post's text or votes, or that it is gone.
     Post(PostId),
     /// A post that was not there before.
     New(PostId),
+}
+
+impl Change {
+    pub fn on(self, mut response: Response) -> Response {
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl IntoResponseParts for Change {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
 }
 
 /// The hub. A clone is the same one.
@@ -56,7 +75,7 @@ pub struct Live(Arc<Inner>);
 struct Inner {
     /// Names this process among those at the database.
     origin: String,
-    changes: Versions,
+    versions: Versions,
     /// What the other processes have not been told yet.
     outbox: Mutex<BTreeSet<Change>>,
     posted: Notify,
@@ -69,12 +88,12 @@ struct Inner {
 }
 
 impl Live {
-    /// Counts in `changes` what it hears of. Streams end when `shutdown` is asked for, and each client has
+    /// Invalidates in `versions` what changes here and in other processes. Streams end when `shutdown` is asked for, and each client has
     /// a bounded number of them where `is_limited`.
-    pub fn new(changes: Versions, shutdown: Shutdown, is_limited: bool) -> Live {
+    pub fn new(versions: Versions, shutdown: Shutdown, is_limited: bool) -> Live {
         Live(Arc::new(Inner {
             origin: uuid::Uuid::now_v7().simple().to_string(),
-            changes,
+            versions,
             outbox: Mutex::default(),
             posted: Notify::new(),
             touched: Mutex::default(),
@@ -86,6 +105,9 @@ impl Live {
 
     /// Something has changed, and is committed.
     pub fn publish(&self, change: Change) {
+        if change == Change::Nothing {
+            return;
+        }
         self.apply(change);
         lock(&self.0.outbox).insert(change);
         self.0.posted.notify_one();
@@ -93,17 +115,18 @@ impl Live {
 
     /// What a change means in this process.
     fn apply(&self, change: Change) {
-        let Inner { changes, touched, changed, streams, .. } = &*self.0;
+        let Inner { versions, touched, changed, streams, .. } = &*self.0;
         match change {
-            Change::All => changes.invalidate_all(),
-            Change::Lists => changes.invalidate_lists(),
+            Change::Nothing => {}
+            Change::All => versions.invalidate_all(),
+            Change::Lists => versions.invalidate_lists(),
             Change::Post(id) => {
-                changes.invalidate_post(id.0);
+                versions.invalidate_post(id.0);
                 lock(touched).insert(id);
                 changed.notify_one();
             }
             Change::New(id) => {
-                changes.invalidate_lists();
+                versions.invalidate_lists();
                 streams.add_new(id);
                 changed.notify_one();
             }
@@ -111,45 +134,32 @@ impl Live {
     }
 }
 
-/// Notes what a request has changed. There is one place for it, so that no handler, whichever face
-/// it belongs to, can forget: what was asked for, and that it was done, say what it may have been.
+/// Publishes what a request has changed, after it succeeded. The handler says it: a [`Change`] in the
+/// response's extensions.
+///
+/// # Panics
+///
+/// In a debug build, where a handler of an unsafe method succeeded and did not say what it changed.
+/// A release build then invalidates everything.
 pub async fn publish_changes(State(live): State<Live>, request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return next.run(request).await;
-    }
-    let path = request.uri().path().trim_start_matches("/api/v1").to_owned();
+    let is_safe = request.method().is_safe();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
     let status = response.status();
-    if status.is_success() || status.is_redirection() {
-        let place = response.headers().get(header::LOCATION).and_then(|place| place.to_str().ok());
-        if let Some(change) = change(&path, place) {
-            live.publish(change);
-        }
+    if is_safe || !(status.is_success() || status.is_redirection()) {
+        return response;
     }
+    let change = response.extensions().get::<Change>().copied().unwrap_or_else(|| {
+        let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+        debug_assert!(
+            false,
+            "the handler of {route} does not say what it changed: add a live::Change"
+        );
+        tracing::error!(route, "the handler does not say what it changed");
+        Change::All
+    });
+    live.publish(change);
     response
-}
-
-/// What a request to `path` has changed, whose answer leads to `place`.
-fn change(path: &str, place: Option<&str>) -> Option<Change> {
-    let mut parts = path.trim_start_matches('/').split('/');
-    match (parts.next()?, parts.next(), parts.next()) {
-        ("posts", None, _) => Some(match place.and_then(new_post) {
-            Some(id) => Change::New(id),
-            None => Change::Lists,
-        }),
-        ("posts", Some("preview"), _) => None,
-        ("posts", Some(id), _) => Some(Change::Post(PostId(id.parse().ok()?))),
-        ("settings", Some("delete-account"), _) | ("users", Some("me"), Some("deletion")) => {
-            Some(Change::All)
-        }
-        ("signup", ..) | ("users", None, _) => Some(Change::Lists),
-        _ => None,
-    }
-}
-
-fn new_post(place: &str) -> Option<PostId> {
-    let id = place.trim_start_matches("/api/v1").strip_prefix("/posts/")?;
-    Some(PostId(id.parse().ok()?))
 }
 
 /// Keeps this process and the others of one mind, until this one is to shutdown. `listening` is connected
@@ -223,11 +233,12 @@ const AGAIN: Round = Ok(Some(Duration::ZERO));
 fn words(origin: &str, changes: &BTreeSet<Change>) -> Vec<String> {
     let changes: Vec<&Change> = changes.iter().collect();
     let chunk = |changes: &[&Change]| {
-        let words = changes.iter().map(|change| match change {
-            Change::All => "all".to_owned(),
-            Change::Lists => "lists".to_owned(),
-            Change::Post(id) => id.to_string(),
-            Change::New(id) => format!("+{id}"),
+        let words = changes.iter().filter_map(|change| match change {
+            Change::Nothing => None,
+            Change::All => Some("all".to_owned()),
+            Change::Lists => Some("lists".to_owned()),
+            Change::Post(id) => Some(id.to_string()),
+            Change::New(id) => Some(format!("+{id}")),
         });
         std::iter::once(origin.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
     };
@@ -255,29 +266,6 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_asked_for_says_what_may_have_changed() {
-        let (seven, post) = (PostId(7), Change::Post(PostId(7)));
-        for (path, place, expected) in [
-            ("/posts/7/vote", None, Some(post)),
-            ("/posts/7/edit", Some("/posts/7"), Some(post)),
-            ("/posts/7/delete", Some("/"), Some(post)),
-            ("/posts/7", None, Some(post)),
-            ("/posts", Some("/posts/7"), Some(Change::New(seven))),
-            ("/posts", Some("/api/v1/posts/7"), Some(Change::New(seven))),
-            ("/posts/preview", None, None),
-            ("/signup", Some("/"), Some(Change::Lists)),
-            ("/users", None, Some(Change::Lists)),
-            ("/settings/delete-account", Some("/"), Some(Change::All)),
-            ("/users/me/deletion", None, Some(Change::All)),
-            ("/login", Some("/"), None),
-            ("/posts/x/vote", None, None),
-            ("/", None, None),
-        ] {
-            assert_eq!(change(path, place), expected, "{path}");
-        }
-    }
 
     #[test]
     fn changes_arrive_elsewhere_as_they_were_told_however_many() {

@@ -11,6 +11,7 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     config::Site,
     identity::{UserId, Username},
@@ -66,10 +67,13 @@ pub async fn index(
     let older =
         older.map(|last| format!("/users?after={}", cursor::encode("people", 0, last.id.0, "")));
     if wants_fragment(&headers) {
-        return Ok(Page(Older { people, older }).into_response());
+        return Ok(
+            (CachePolicy::Shared(Topic::Lists), Page(Older { people, older })).into_response()
+        );
     }
     let is_continued = after.is_some();
-    Ok(Page(Index { context, people, older, is_continued }).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(Index { context, people, older, is_continued }))
+        .into_response())
 }
 
 #[derive(Template)]
@@ -97,7 +101,8 @@ pub async fn show(
     let own = format!("/users/{}", person.username);
     if uri.path() != own {
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-        return Ok(Redirect::permanent(&format!("{own}{query}")).into_response());
+        let redirect = Redirect::permanent(&format!("{own}{query}"));
+        return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
     let address = |cursor| format!("{own}?after={cursor}");
     let list =
@@ -111,7 +116,7 @@ pub async fn show(
     let posts = if count == 1 { "post" } else { "posts" };
     let description = format!("{name} on {site}: {count} {posts}.");
     let page = Show { context, person, path: own, description, list, is_self, is_continued };
-    Ok(Page(page).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(page)).into_response())
 }
 
 pub async fn feed(
@@ -123,7 +128,8 @@ pub async fn feed(
     let page = format!("/users/{}", person.username);
     let path = format!("{page}/feed.atom");
     if person.username.as_str() != name {
-        return Ok(Redirect::permanent(&path).into_response());
+        let redirect = Redirect::permanent(&path);
+        return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
     let posts = lists::db::by_author(&db, None, person.id, None, atom::WINDOW).await?;
     let list = atom::List {

@@ -13,7 +13,8 @@ use crate::{
         PostSummary, Window, db,
         ranking::{CreatedAt, Hot, PageCursor, Period, Rank},
     },
-    posts::{self, Score, api::Post},
+    posts::{self, api::Post},
+    score::Score,
     search, users,
     web::{
         Error, Result,

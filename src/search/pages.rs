@@ -10,6 +10,7 @@ use axum::{
 };
 use serde::Deserialize;
 
+use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     config::Site,
     lists::{
@@ -111,7 +112,8 @@ pub async fn index(
     let words = match Words::parse(&query.q) {
         Ok(words) => words,
         Err(_) if query.q.trim().is_empty() => {
-            return Ok(Page(Results::none(context, &query)).into_response());
+            return Ok((CachePolicy::Shared(Topic::Lists), Page(Results::none(context, &query)))
+                .into_response());
         }
         Err(problem) => {
             let page = Results { problem: Some(problem), ..Results::none(context, &query) };
@@ -153,11 +155,13 @@ pub async fn index(
         }
     }
     if wants_fragment(&headers) {
-        return Ok(Page(NextPage { context, list }).into_response());
+        return Ok(
+            (CachePolicy::Shared(Topic::Lists), Page(NextPage { context, list })).into_response()
+        );
     }
     let found = Some(Summary { total, is_similar });
     let page = Results { words: words.as_str(), found, list, ..Results::none(context, &query) };
-    Ok(Page(page).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(page)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -174,7 +178,7 @@ pub async fn feed(
     ReadPool(db): ReadPool,
     State(throttle): State<Throttle>,
     Query(query): Query<FeedQuery>,
-) -> Result<Xml<atom::Feed>> {
+) -> Result<(CachePolicy, Xml<atom::Feed>)> {
     let words =
         Words::parse(&query.q).map_err(|problem| Error::Invalid(problem.to_string().into()))?;
     throttle.take(RateLimit::Search, client)?;

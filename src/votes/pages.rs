@@ -15,10 +15,9 @@ use sqlx::PgPool;
 use crate::{
     config::Site,
     identity::{PostId, Viewer},
-    posts::{
-        Score,
-        pages::{address, anchor},
-    },
+    live::Change,
+    posts::pages::{address, anchor},
+    score::Score,
     votes::{Ballot, db},
     web::{
         Error, Page, PageContext, Result,
@@ -64,9 +63,11 @@ pub async fn vote(
     if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
         let voted = ballot == Ballot::Cast;
-        return Ok(Page(Control { context, id, title, score, voted }).into_response());
+        return Ok(
+            Change::Post(id).on(Page(Control { context, id, title, score, voted }).into_response())
+        );
     }
-    Ok(see_other(&place(&headers, &context.site, id)))
+    Ok(Change::Post(id).on(see_other(&place(&headers, &context.site, id))))
 }
 
 fn place(headers: &HeaderMap, site: &Site, id: PostId) -> String {

@@ -24,7 +24,7 @@ use crate::{
     web::{
         Error, Result,
         client::ClientNet,
-        middleware::cookies,
+        cookies,
         throttle::{RateLimit, Throttle},
     },
 };

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sqlx::PgPool;
 use tower_sessions::Session;
 
+use crate::live::Change;
 use crate::{
     config::Site,
     identity::{BadUsername, Role, UserId, Username, Viewer},
@@ -88,8 +89,8 @@ pub async fn sign_up(
             // Nothing of theirs was ended yet.
             let authenticated = Authenticated { user, epoch: 0 };
             links.send_confirm(authenticated, username, email);
-            Ok(Flash::Welcome
-                .on(log_in.start_session(authenticated, see_other(&typed.next)).await?))
+            let response = log_in.start_session(authenticated, see_other(&typed.next)).await?;
+            Ok(Change::Lists.on(Flash::Welcome.on(response)))
         }
         Ok(Err(problems)) => {
             let page = SignUpPage { context, typed, problems, notice: None };
@@ -198,7 +199,7 @@ pub async fn log_in(
         Ok(Some(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other(&next)).await?;
             tracing::info!(user = authenticated.user.0, "logged in");
-            return Ok(Flash::LoggedIn.on(response));
+            return Ok(Change::Nothing.on(Flash::LoggedIn.on(response)));
         }
         Ok(None) => {
             tracing::info!("log-in refused");
@@ -233,7 +234,7 @@ pub async fn log_out(
         sessions::db::close(&db, &sessions::key(id)).await?;
     }
     tracing::info!(user = viewer.id.0, "logged out");
-    Ok(forget_all(see_other("/"), &context.site))
+    Ok(Change::Nothing.on(forget_all(see_other("/"), &context.site)))
 }
 
 fn afterwards(next: &str) -> String {

@@ -9,6 +9,7 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::live::Change;
 use crate::{
     users::{
         BadEmail, Email, NewPassword, Passwords,
@@ -79,7 +80,7 @@ pub async fn forgot(
         return Ok(with_error_status(error, Page(page).into_response()));
     }
     links.send_reset(email);
-    Ok(Flash::ResetSent.on(see_other("/login")))
+    Ok(Change::Nothing.on(Flash::ResetSent.on(see_other("/login"))))
 }
 
 #[derive(Template)]
@@ -155,7 +156,7 @@ pub async fn reset(
     if let Some(email) = email {
         links.send(emails::password_changed(&context.site, &of.username, &email));
     }
-    Ok(Flash::PasswordReset.on(see_other("/login")))
+    Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login"))))
 }
 
 pub async fn confirm_form(
@@ -192,7 +193,7 @@ pub async fn confirm(
                 links.send(emails::email_changed(&context.site, &of.username, &before));
             }
             let place = if context.viewer.is_some() { "/settings" } else { "/" };
-            Ok(Flash::EmailConfirmed.on(see_other(place)))
+            Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(place))))
         }
         (of @ Some(_), Some(Err(refused))) => {
             let page = Confirm { context, of, notice: Some(refused.to_string()) };

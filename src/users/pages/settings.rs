@@ -9,6 +9,7 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::live::Change;
 use crate::{
     identity::Viewer,
     users::{
@@ -141,7 +142,7 @@ pub async fn change_password(
                 links.send(emails::password_changed(site, &viewer.username, email));
             }
             let response = log_in.start_session(authenticated, see_other("/settings")).await?;
-            Ok(Flash::PasswordChanged.on(response))
+            Ok(Change::Nothing.on(Flash::PasswordChanged.on(response)))
         }
         Ok(None) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
         Err(error) => {
@@ -195,7 +196,7 @@ pub async fn change_email(
     match changed.await {
         Ok(Ok(flash)) => {
             tracing::info!(user = viewer.id.0, "gave another address");
-            Ok(flash.on(see_other("/settings")))
+            Ok(Change::Nothing.on(flash.on(see_other("/settings"))))
         }
         Ok(Err(email)) => Ok(refused(Index { email, ..page }, None)),
         Err(error) => {
@@ -256,7 +257,8 @@ pub async fn delete(
     let (is_wrong, notice, error) = match gone.await {
         Ok(Some(Ok(()))) => {
             tracing::info!(user = viewer.id.0, "deleted the account");
-            return Ok(Flash::AccountDeleted.on(forget_session(see_other("/"), &context.site)));
+            let response = forget_session(see_other("/"), &context.site);
+            return Ok(Change::All.on(Flash::AccountDeleted.on(response)));
         }
         Ok(Some(Err(DeleteRefused::NotProven))) => return Err(Error::Unauthenticated),
         Ok(Some(Err(last @ DeleteRefused::LastAdmin))) => (false, Some(last.to_string()), None),

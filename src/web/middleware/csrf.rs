@@ -15,7 +15,7 @@ use axum::{
 
 use crate::{
     config::Site,
-    web::{Error, middleware::cookies},
+    web::{Error, cookies},
 };
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -9,6 +9,7 @@ use axum::{
     response::Response,
 };
 
+use crate::web::cache::CachePolicy;
 use crate::{config::Site, identity::Viewer};
 
 /// There is no inline script or style anywhere, so neither nonce nor hash is needed.
@@ -45,33 +46,30 @@ pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Nex
     response
 }
 
-/// Marks an answer that holds what only this visitor may see and that nobody should keep.
-pub async fn no_store(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// Writes `Cache-Control` from the handler's [`CachePolicy`]; a response without one holds what only
+/// this client may see, and is not stored.
+///
+/// A page depends on the session and on whether htmx asks for a fragment, so caches must keep these
+/// apart.
+pub async fn cache_control(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let is_personal = response.extensions().get::<Viewer>().is_some();
+    let value = match response.extensions().get::<CachePolicy>() {
+        None => "no-store",
+        Some(_) if is_personal => "private, no-cache",
+        Some(_) => "no-cache",
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Cookie, HX-Request-Type"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(value));
     response
 }
 
-/// The same, for an answer that does not say otherwise.
+/// `no-store` for a response that does not say otherwise.
 pub async fn no_store_by_default(mut response: Response) -> Response {
     let value = HeaderValue::from_static("no-store");
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(value);
     response
-}
-
-/// A page depends on who asks and on whether htmx asks for a part of it, so caches must keep these
-/// apart; what a viewer sees is nobody else's.
-pub async fn caching(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let is_personal = response.extensions().get::<Viewer>().is_some();
-    let headers = response.headers_mut();
-    headers.append(header::VARY, HeaderValue::from_static("Cookie, HX-Request-Type"));
-    let policy = if is_personal { "private, no-cache" } else { "no-cache" };
-    set_default(headers, header::CACHE_CONTROL, policy);
-    response
-}
-
-fn set_default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
-    headers.entry(name).or_insert(HeaderValue::from_static(value));
 }
 
 /// Whether an answer may be packed in `coding`.

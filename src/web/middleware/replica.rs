@@ -13,7 +13,7 @@ use axum::{
 use sqlx::PgPool;
 use tokio::time::timeout;
 
-use crate::{config::Site, database::Replica, identity::Viewer, web::middleware::cookies};
+use crate::{config::Site, database::Replica, identity::Viewer, web::cookies};
 
 /// The mark of who has just written. It holds nothing and gives no right, so that every process
 /// understands it.
