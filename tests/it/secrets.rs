@@ -17,12 +17,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    server::{Program, get, post},
-    support::{
-        BROKEN_TITLES, PASSWORD, TestSite, absent_database, command, database, oracle, social_post,
-        wire::{exchange, listen},
-    },
+use crate::support::{
+    BROKEN_TITLES, PASSWORD, TestSite, absent_database, command, database, oracle,
+    program::{Program, get, post},
+    social_post,
+    wire::{exchange, listen},
 };
 
 const ANYWHERE: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");

@@ -10,8 +10,11 @@ use tokio::time::sleep;
 
 use crate::{
     secrets::entries,
-    server::{PATIENCE, Program, free_port, get, post},
-    support::{PASSWORD, Reply, TestSite, database, wire::exchange},
+    support::{
+        PASSWORD, Reply, TestSite, database,
+        program::{PATIENCE, Program, free_port, get, post},
+        wire::exchange,
+    },
 };
 
 const ANYWHERE: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
