@@ -333,16 +333,16 @@ async fn what_one_changes_of_ones_account_and_what_is_too_often_is_in_the_log() 
         let own = entries.iter().filter(|entry| entry["span"]["id"] == id);
         own.filter_map(|entry| entry["message"].as_str()).collect()
     };
-    let mut throttled = 0;
+    let mut rate_limited = 0;
     for (id, status, said) in &asked {
         let found = said_under(id);
         assert!(said.is_empty() || found == [*said, "request completed"], "{said}: {found:?}");
         if said.is_empty() && *status == 429 {
-            throttled += 1;
-            assert_eq!(found, ["throttled", "request completed"]);
+            rate_limited += 1;
+            assert_eq!(found, ["rate limited", "request completed"]);
         }
     }
-    assert!(throttled > 0, "a network has its budget too");
+    assert!(rate_limited > 0, "a network has its budget too");
 }
 
 /// A bad cookie costs the log no more than a good one, whatever it is asked for.
