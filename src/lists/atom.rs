@@ -12,7 +12,12 @@ use crate::{
     identity::PostId,
     lists::{self, FeedEntry, Listing, Order, PAGE, Start, db},
     posts,
-    web::{Result, Xml, filters, middleware::replica::ReadPool},
+    web::{
+        Result, Xml,
+        cache::{CachePolicy, Topic},
+        filters,
+        middleware::replica::ReadPool,
+    },
 };
 
 /// Name, title and addresses of a feed.
@@ -41,7 +46,10 @@ struct Content<'a> {
     address: String,
 }
 
-pub async fn hot(State(site): State<Arc<Site>>, ReadPool(db): ReadPool) -> Result<Xml<Feed>> {
+pub async fn hot(
+    State(site): State<Arc<Site>>,
+    ReadPool(db): ReadPool,
+) -> Result<(CachePolicy, Xml<Feed>)> {
     let info = FeedInfo {
         name: "hot".into(),
         title: site.name.clone(),
@@ -51,7 +59,10 @@ pub async fn hot(State(site): State<Arc<Site>>, ReadPool(db): ReadPool) -> Resul
     from_listing(&db, site, info, Listing::all(Order::Hot)).await
 }
 
-pub async fn newest(State(site): State<Arc<Site>>, ReadPool(db): ReadPool) -> Result<Xml<Feed>> {
+pub async fn newest(
+    State(site): State<Arc<Site>>,
+    ReadPool(db): ReadPool,
+) -> Result<(CachePolicy, Xml<Feed>)> {
     let info = FeedInfo {
         name: "new".into(),
         title: format!("Newest posts · {}", site.name),
@@ -67,7 +78,7 @@ pub async fn from_listing(
     site: Arc<Site>,
     info: FeedInfo,
     listing: Listing,
-) -> Result<Xml<Feed>> {
+) -> Result<(CachePolicy, Xml<Feed>)> {
     let posts = lists::page(db, None, listing, Start::TOP, PAGE).await?.rows;
     from_posts(db, site, info, posts.into_iter().map(|post| post.id)).await
 }
@@ -78,9 +89,10 @@ pub async fn from_posts(
     site: Arc<Site>,
     info: FeedInfo,
     posts: impl Iterator<Item = PostId>,
-) -> Result<Xml<Feed>> {
+) -> Result<(CachePolicy, Xml<Feed>)> {
     let entries = db::feed_entries(db, &posts.collect::<Vec<_>>()).await?;
-    Ok(Xml("application/atom+xml; charset=utf-8", Feed { site, info, entries }))
+    let feed = Xml("application/atom+xml; charset=utf-8", Feed { site, info, entries });
+    Ok((CachePolicy::Shared(Topic::Lists), feed))
 }
 
 impl Feed {

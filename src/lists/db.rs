@@ -11,7 +11,8 @@ use crate::{
         ranking::{CreatedAt, Hot, PageCursor},
     },
     markdown::Html,
-    posts::{Link, Score},
+    posts::Link,
+    score::Score,
     web::list::Window,
 };
 

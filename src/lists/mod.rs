@@ -18,7 +18,8 @@ use crate::{
     identity::{PostId, UserId, Username},
     lists::ranking::{PageCursor, PostRank},
     markdown::Html,
-    posts::{Link, Score},
+    posts::Link,
+    score::Score,
     web::{
         Result,
         list::{ListPage, Window},

@@ -16,7 +16,11 @@ use crate::{
         view::{List, NextPage},
     },
     web::{
-        Page, PageContext, Result, extract::Query, filters, htmx::wants_fragment,
+        Page, PageContext, Result,
+        cache::{CachePolicy, Topic},
+        extract::Query,
+        filters,
+        htmx::wants_fragment,
         middleware::replica::ReadPool,
     },
 };
@@ -87,8 +91,10 @@ async fn feed(
         Ok(List::new(page, |cursor| order.next_address(cursor)))
     };
     let list = lists.list(db, &context, headers, read).await?;
+    let cache = CachePolicy::Shared(Topic::Lists);
     if wants_fragment(headers) {
-        return Ok(Page(NextPage { context, list }).into_response());
+        return Ok((cache, Page(NextPage { context, list })).into_response());
     }
-    Ok(Page(Feed { context, order, list, is_continued: after.is_some() }).into_response())
+    let page = Page(Feed { context, order, list, is_continued: after.is_some() });
+    Ok((cache, page).into_response())
 }

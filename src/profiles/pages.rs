@@ -20,7 +20,9 @@ use crate::{
     },
     users::{Person, db},
     web::{
-        Error, Page, PageContext, Result, cursor,
+        Error, Page, PageContext, Result,
+        cache::{CachePolicy, Topic},
+        cursor,
         extract::{Path, Query},
         filters,
         htmx::wants_fragment,
@@ -63,10 +65,13 @@ pub async fn index(
         ListPage::new(people, window, |last| cursor::encode("people", 0, last.id.0, ""));
     let older = next.map(|cursor| format!("/users?after={cursor}"));
     if wants_fragment(&headers) {
-        return Ok(Page(Older { people, older }).into_response());
+        return Ok(
+            (CachePolicy::Shared(Topic::Lists), Page(Older { people, older })).into_response()
+        );
     }
     let is_continued = after.is_some();
-    Ok(Page(Index { context, people, older, is_continued }).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(Index { context, people, older, is_continued }))
+        .into_response())
 }
 
 #[derive(Template)]
@@ -94,7 +99,8 @@ pub async fn show(
     let own = format!("/users/{}", person.username);
     if uri.path() != own {
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-        return Ok(Redirect::permanent(&format!("{own}{query}")).into_response());
+        let redirect = Redirect::permanent(&format!("{own}{query}"));
+        return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
     let cursor_name = format!("by {}", person.id.0);
     let start = Start { list: &cursor_name, after: query.after.as_deref() };
@@ -110,7 +116,7 @@ pub async fn show(
     let posts = if count == 1 { "post" } else { "posts" };
     let description = format!("{name} on {site}: {count} {posts}.");
     let page = Show { context, person, path: own, description, list, is_self, is_continued };
-    Ok(Page(page).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(page)).into_response())
 }
 
 pub async fn feed(
@@ -122,7 +128,8 @@ pub async fn feed(
     let page = format!("/users/{}", person.username);
     let path = format!("{page}/feed.atom");
     if person.username.as_str() != name {
-        return Ok(Redirect::permanent(&path).into_response());
+        let redirect = Redirect::permanent(&path);
+        return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
     let info = atom::FeedInfo {
         // Not the user name, which another person may have later.

@@ -124,8 +124,8 @@ pub async fn index(
             let words = Words::parse(words)
                 .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
             match me {
-                Some(me) => throttle.take(RateLimit::Search, me)?,
-                None => throttle.take(RateLimit::Search, client)?,
+                Some(me) => throttle.check(RateLimit::Search, me)?,
+                None => throttle.check(RateLimit::Search, client)?,
             }
             search(&pool, &words, query.sort, author, after, window).await?
         }

@@ -11,7 +11,8 @@ use crate::{
         ranking::PageCursor,
     },
     markdown,
-    posts::{Link, Score},
+    posts::Link,
+    score::Score,
     search::{Found, Hit, MAX_RANKED, Match, MatchRank, Sort, Words},
     web::list::Window,
 };

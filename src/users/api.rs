@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::live::Change;
 use crate::{
     config::Site,
     identity::{Role, Username, Viewer},
@@ -148,7 +149,8 @@ pub async fn sign_up(
     let user = NewUser { id: id.0, username: username.to_string(), created_at: person.created_at };
     let place =
         HeaderValue::from_str(&format!("/api/v1/users/{username}")).map_err(Error::internal)?;
-    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(user)).into_response())
+    Ok((StatusCode::CREATED, Change::Lists, [(header::LOCATION, place)], Json(user))
+        .into_response())
 }
 
 fn taken_field(taken: super::Taken) -> Field {
@@ -223,7 +225,7 @@ pub async fn log_in(
     let access_token = tokens.make(authenticated).map_err(Error::internal)?;
     tracing::info!(user = authenticated.user.0, "gave a token");
     let token = Token { access_token, token_type: "bearer", expires_in: tokens.lifetime() };
-    Ok(not_stored(Json(token).into_response()))
+    Ok(Change::Nothing.on(not_stored(Json(token).into_response())))
 }
 
 /// What only the account's owner may see stays nowhere on the way.
@@ -272,7 +274,7 @@ pub async fn change_password(
     State(passwords): State<Passwords>,
     State(site): State<Arc<Site>>,
     Json(typed): Json<PasswordChange>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let own = db::own(&pool, viewer.id).await?.ok_or(Error::BadToken)?;
     let email = own.email.as_deref().and_then(|email| Email::parse(email).ok());
     let words = guessable_words(&site.name, Some(&viewer.username), email.as_ref());
@@ -285,7 +287,7 @@ pub async fn change_password(
     if let Some(email) = &own.email {
         links.send(emails::password_changed(&site, &viewer.username, email));
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 async fn really(
@@ -325,18 +327,18 @@ pub async fn change_email(
     links: Links,
     State(pool): State<PgPool>,
     Json(typed): Json<EmailChange>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let new =
         Email::parse(&typed.email).map_err(|bad| Error::Fields(vec![Field::new("email", &bad)]))?;
     let authenticated = really(&authenticator, &viewer, &typed.current_password).await?;
     if links.are_on() {
         authenticator.may_mail(new.canonical())?;
         links.send_confirm(authenticated, viewer.username.clone(), new);
-        return Ok(StatusCode::ACCEPTED);
+        return Ok((Change::Nothing, StatusCode::ACCEPTED));
     }
     authenticator.may_look()?;
     match db::change_email(&pool, authenticated, &new).await? {
-        Ok(true) => Ok(StatusCode::NO_CONTENT),
+        Ok(true) => Ok((Change::Nothing, StatusCode::NO_CONTENT)),
         Ok(false) => Err(Error::BadToken),
         Err(taken) => Err(Error::Taken(vec![taken_field(taken)])),
     }
@@ -430,12 +432,12 @@ pub async fn delete_account(
     authenticator: Authenticator,
     State(pool): State<PgPool>,
     Json(typed): Json<Leaving>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let authenticated = really(&authenticator, &viewer, &typed.current_password).await?;
     match db::delete_account(&pool, authenticated).await? {
         Ok(()) => {
             tracing::info!(user = viewer.id.0, "deleted the account");
-            Ok(StatusCode::NO_CONTENT)
+            Ok((Change::All, StatusCode::NO_CONTENT))
         }
         Err(db::DeleteRefused::NotProven) => Err(Error::BadToken),
         Err(last @ db::DeleteRefused::LastAdmin) => Err(Error::Conflict(last.to_string().into())),
@@ -489,9 +491,9 @@ pub async fn end_session(
     viewer: Viewer,
     State(pool): State<PgPool>,
     Path(id): Path<Uuid>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     sessions::db::revoke(&pool, viewer.id, id).await?.ok_or(Error::NotFound)?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 /// Logs me out everywhere
@@ -501,10 +503,13 @@ pub async fn end_session(
     delete, path = "/api/v1/users/me/sessions", operation_id = "end_sessions", tag = "account",
     responses((status = 204, description = "All are over")),
 )]
-pub async fn end_sessions(viewer: Viewer, State(pool): State<PgPool>) -> Result<StatusCode> {
+pub async fn end_sessions(
+    viewer: Viewer,
+    State(pool): State<PgPool>,
+) -> Result<(Change, StatusCode)> {
     sessions::db::revoke_others(&pool, viewer.id, "").await?;
     tracing::info!(user = viewer.id.0, "ended all sessions and tokens");
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 /// Ends all my tokens
@@ -514,10 +519,13 @@ pub async fn end_sessions(viewer: Viewer, State(pool): State<PgPool>) -> Result<
     delete, path = "/api/v1/users/me/tokens", operation_id = "end_tokens", tag = "account",
     responses((status = 204, description = "All are over")),
 )]
-pub async fn end_tokens(viewer: Viewer, State(pool): State<PgPool>) -> Result<StatusCode> {
+pub async fn end_tokens(
+    viewer: Viewer,
+    State(pool): State<PgPool>,
+) -> Result<(Change, StatusCode)> {
     tokens::db::end_all(&pool, viewer.id).await?;
     tracing::info!(user = viewer.id.0, "ended all tokens");
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -540,7 +548,7 @@ pub async fn forgot_password(
     authenticator: Authenticator,
     links: Links,
     Json(typed): Json<Forgetful>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     if !links.are_on() {
         return Err(Error::NotFound);
     }
@@ -549,7 +557,7 @@ pub async fn forgot_password(
     authenticator.may_look()?;
     authenticator.may_mail(email.canonical())?;
     links.send_reset(email);
-    Ok(StatusCode::ACCEPTED)
+    Ok((Change::Nothing, StatusCode::ACCEPTED))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -584,7 +592,7 @@ pub async fn reset_password(
     State(passwords): State<Passwords>,
     State(site): State<Arc<Site>>,
     Json(typed): Json<Reset>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let secret: Secret = typed.token.parse().map_err(|_| Error::NotFound)?;
     let of =
         links::db::look(&pool, &secret.key(), Purpose::Password).await?.ok_or(Error::NotFound)?;
@@ -599,7 +607,7 @@ pub async fn reset_password(
     if let Some(email) = email {
         links.send(emails::password_changed(&site, &of.username, &email));
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -630,7 +638,7 @@ pub async fn confirm_email(
     State(pool): State<PgPool>,
     State(site): State<Arc<Site>>,
     Json(typed): Json<Proof>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let secret: Secret = typed.token.parse().map_err(|_| Error::NotFound)?;
     let of = links::db::look(&pool, &secret.key(), Purpose::Email).await?.ok_or(Error::NotFound)?;
     let confirmed = links::db::confirm_email(&pool, &secret.key()).await?.ok_or(Error::NotFound)?;
@@ -638,5 +646,5 @@ pub async fn confirm_email(
     if let Some(before) = before.filter(|before| of.email.as_ref() != Some(before)) {
         links.send(emails::email_changed(&site, &of.username, &before));
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }

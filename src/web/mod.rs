@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod client;
+pub mod cookies;
 pub mod cursor;
 pub mod error;
 pub mod error_page;
@@ -9,6 +10,7 @@ pub mod etag;
 pub mod extract;
 pub mod filters;
 pub mod flash;
+pub mod form;
 pub mod htmx;
 pub mod json;
 pub mod list;

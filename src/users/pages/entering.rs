@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sqlx::PgPool;
 use tower_sessions::Session;
 
+use crate::live::Change;
 use crate::{
     config::Site,
     identity::{BadUsername, Role, UserId, Username, Viewer},
@@ -19,7 +20,7 @@ use crate::{
         db,
         links::Links,
         log_in::LogIn,
-        pages::{forget_all, passing, with_error_status},
+        pages::forget_all,
         password::{BadPassword, guessable_words},
         sessions,
     },
@@ -27,6 +28,7 @@ use crate::{
         Page, PageContext, Result,
         extract::{Form, Query},
         flash::Flash,
+        form::{retryable, with_error_status},
         page::{LocalPath, see_other},
     },
 };
@@ -87,15 +89,15 @@ pub async fn sign_up(
             // Nothing of theirs was ended yet.
             let authenticated = Authenticated { user, epoch: 0 };
             links.send_confirm(authenticated, username, email);
-            Ok(Flash::Welcome
-                .on(log_in.start_session(authenticated, see_other(&typed.next)).await?))
+            let response = log_in.start_session(authenticated, see_other(&typed.next)).await?;
+            Ok(Change::Lists.on(Flash::Welcome.on(response)))
         }
         Ok(Err(problems)) => {
             let page = SignUpPage { context, typed, problems, notice: None };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
         }
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let (problems, notice) = (SignUpProblems::default(), Some(notice));
             let page = SignUpPage { context, typed, problems, notice };
             Ok(with_error_status(error, Page(page).into_response()))
@@ -197,14 +199,14 @@ pub async fn log_in(
         Ok(Some(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other(&next)).await?;
             tracing::info!(user = authenticated.user.0, "logged in");
-            return Ok(Flash::LoggedIn.on(response));
+            return Ok(Change::Nothing.on(Flash::LoggedIn.on(response)));
         }
         Ok(None) => {
             tracing::info!("log-in refused");
             ("That name and password do not match.".to_owned(), None)
         }
         Err(error) => {
-            let (problem, error) = passing(error)?;
+            let (problem, error) = retryable(error)?;
             (problem, Some(error))
         }
     };
@@ -232,7 +234,7 @@ pub async fn log_out(
         sessions::db::close(&db, &sessions::key(id)).await?;
     }
     tracing::info!(user = viewer.id.0, "logged out");
-    Ok(forget_all(see_other("/"), &context.site))
+    Ok(Change::Nothing.on(forget_all(see_other("/"), &context.site)))
 }
 
 fn afterwards(next: &str) -> String {

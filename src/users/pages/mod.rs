@@ -7,32 +7,10 @@ pub mod settings;
 
 use axum::{
     http::{HeaderName, HeaderValue, header},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 
-use crate::{config::Site, users::sessions, web::Error};
-
-/// The form again, under the status and headers of what went wrong.
-fn with_error_status(error: Error, page: Response) -> Response {
-    let (head, _) = error.into_response().into_parts();
-    let mut response = page;
-    *response.status_mut() = head.status;
-    if let Some(wait) = head.headers.get(header::RETRY_AFTER) {
-        response.headers_mut().insert(header::RETRY_AFTER, wait.clone());
-    }
-    response
-}
-
-/// The sentence to say above a form that may be sent again as it is; other errors are no fault of the
-/// form's.
-fn passing(error: Error) -> Result<(String, Error), Error> {
-    match error {
-        Error::Unavailable(_) | Error::Busy | Error::RateLimited { .. } => {
-            Ok((error.to_string(), error))
-        }
-        error => Err(error),
-    }
-}
+use crate::{config::Site, users::sessions};
 
 /// Has the browser forget the session.
 fn forget_session(mut response: Response, site: &Site) -> Response {

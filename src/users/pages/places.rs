@@ -11,6 +11,7 @@ use sqlx::PgPool;
 use tower_sessions::Session;
 use uuid::Uuid;
 
+use crate::live::Change;
 use crate::{
     identity::Viewer,
     users::{
@@ -80,7 +81,7 @@ pub async fn revoke(
             let ended = db::revoke(&db, viewer.id, handle).await?.ok_or(Error::NotFound)?;
             tracing::info!(user = viewer.id.0, "ended a session");
             if ended == this {
-                return Ok(forget_session(see_other("/"), &context.site));
+                return Ok(Change::Nothing.on(forget_session(see_other("/"), &context.site)));
             }
             Flash::SessionEnded
         }
@@ -93,9 +94,9 @@ pub async fn revoke(
     };
     if wants_fragment(&headers) {
         let places = db::places(&db, viewer.id, &this, &context.site).await?;
-        return Ok(Page(PlacesPart { places }).into_response());
+        return Ok((Change::Nothing, Page(PlacesPart { places })).into_response());
     }
-    Ok(flash.on(see_other("/settings/sessions")))
+    Ok(Change::Nothing.on(flash.on(see_other("/settings/sessions"))))
 }
 
 /// The key of the session that asks.

@@ -9,12 +9,12 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::live::Change;
 use crate::{
     users::{
         BadEmail, Email, NewPassword, Passwords,
         credentials::Authenticator,
         links::{Links, Purpose, Shown, db, emails},
-        pages::{passing, with_error_status},
         password::{BadPassword, guessable_words},
         secret::Secret,
     },
@@ -22,6 +22,7 @@ use crate::{
         Error, Page, PageContext, Result,
         extract::{Form, Path},
         flash::Flash,
+        form::{retryable, with_error_status},
         page::see_other,
     },
 };
@@ -74,12 +75,12 @@ pub async fn forgot(
     if let Err(error) =
         authenticator.may_look().and_then(|()| authenticator.may_mail(email.canonical()))
     {
-        let (notice, error) = passing(error)?;
+        let (notice, error) = retryable(error)?;
         page.notice = Some(notice);
         return Ok(with_error_status(error, Page(page).into_response()));
     }
     links.send_reset(email);
-    Ok(Flash::ResetSent.on(see_other("/login")))
+    Ok(Change::Nothing.on(Flash::ResetSent.on(see_other("/login"))))
 }
 
 #[derive(Template)]
@@ -141,7 +142,7 @@ pub async fn reset(
     let hash = match passwords.hash(new).await {
         Ok(hash) => hash,
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let page = Reset { context, of: Some(of), problem: None, notice: Some(notice) };
             return Ok(with_error_status(error, Page(page).into_response()));
         }
@@ -155,7 +156,7 @@ pub async fn reset(
     if let Some(email) = email {
         links.send(emails::password_changed(&context.site, &of.username, &email));
     }
-    Ok(Flash::PasswordReset.on(see_other("/login")))
+    Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login"))))
 }
 
 pub async fn confirm_form(
@@ -192,7 +193,7 @@ pub async fn confirm(
                 links.send(emails::email_changed(&context.site, &of.username, &before));
             }
             let place = if context.viewer.is_some() { "/settings" } else { "/" };
-            Ok(Flash::EmailConfirmed.on(see_other(place)))
+            Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(place))))
         }
         (of @ Some(_), Some(Err(refused))) => {
             let page = Confirm { context, of, notice: Some(refused.to_string()) };

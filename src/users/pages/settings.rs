@@ -9,6 +9,7 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::live::Change;
 use crate::{
     identity::Viewer,
     users::{
@@ -17,10 +18,16 @@ use crate::{
         db::{self, DeleteRefused, Own},
         links::{Links, emails},
         log_in::LogIn,
-        pages::{forget_session, passing, with_error_status},
+        pages::forget_session,
         password::{BadPassword, guessable_words},
     },
-    web::{Error, Page, PageContext, Result, extract::Form, flash::Flash, page::see_other},
+    web::{
+        Error, Page, PageContext, Result,
+        extract::Form,
+        flash::Flash,
+        form::{retryable, with_error_status},
+        page::see_other,
+    },
 };
 
 #[derive(Template)]
@@ -135,11 +142,11 @@ pub async fn change_password(
                 links.send(emails::password_changed(site, &viewer.username, email));
             }
             let response = log_in.start_session(authenticated, see_other("/settings")).await?;
-            Ok(Flash::PasswordChanged.on(response))
+            Ok(Change::Nothing.on(Flash::PasswordChanged.on(response)))
         }
         Ok(None) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let password = Tried { notice: Some(notice), ..Tried::default() };
             Ok(refused(Index { password, ..page }, Some(error)))
         }
@@ -189,11 +196,11 @@ pub async fn change_email(
     match changed.await {
         Ok(Ok(flash)) => {
             tracing::info!(user = viewer.id.0, "gave another address");
-            Ok(flash.on(see_other("/settings")))
+            Ok(Change::Nothing.on(flash.on(see_other("/settings"))))
         }
         Ok(Err(email)) => Ok(refused(Index { email, ..page }, None)),
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             let email = Tried { notice: Some(notice), ..Tried::default() };
             Ok(refused(Index { email, ..page }, Some(error)))
         }
@@ -250,13 +257,14 @@ pub async fn delete(
     let (is_wrong, notice, error) = match gone.await {
         Ok(Some(Ok(()))) => {
             tracing::info!(user = viewer.id.0, "deleted the account");
-            return Ok(Flash::AccountDeleted.on(forget_session(see_other("/"), &context.site)));
+            let response = forget_session(see_other("/"), &context.site);
+            return Ok(Change::All.on(Flash::AccountDeleted.on(response)));
         }
         Ok(Some(Err(DeleteRefused::NotProven))) => return Err(Error::Unauthenticated),
         Ok(Some(Err(last @ DeleteRefused::LastAdmin))) => (false, Some(last.to_string()), None),
         Ok(None) => (true, None, None),
         Err(error) => {
-            let (notice, error) = passing(error)?;
+            let (notice, error) = retryable(error)?;
             (false, Some(notice), Some(error))
         }
     };
