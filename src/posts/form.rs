@@ -186,7 +186,7 @@ pub async fn publish(
         Ok(draft) => draft,
         Err(problems) => return Ok(refuse(context, Target::New, typed, problems)),
     };
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     match db::publish(&db, viewer.id, &draft, typed.key).await? {
         Publication::Post(id) => {
             Ok(Change::New(id).on(Flash::Published.on(see_other(&address(id)))))
@@ -227,7 +227,7 @@ pub async fn save(
             return Ok(refuse(context, Target::Edit(id), typed, problems));
         }
     };
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     if db::edit(&db, id, viewer.id, &draft, typed.version).await? {
         return Ok(Change::Post(id).on(Flash::Edited.on(see_other(&address(id)))));
     }
@@ -248,7 +248,7 @@ pub async fn preview(
     headers: HeaderMap,
     Form(typed): Form<Typed>,
 ) -> Result<Response> {
-    throttle.take(RateLimit::Preview, viewer.id)?;
+    throttle.check(RateLimit::Preview, viewer.id)?;
     let problems = match typed.check() {
         Err(problems)
             if problems.title != Some(BadTitle::Empty)

@@ -109,8 +109,8 @@ pub async fn index(
             let words = search::Words::parse(words)
                 .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
             match me {
-                Some(me) => throttle.take(RateLimit::Search, me)?,
-                None => throttle.take(RateLimit::Search, client)?,
+                Some(me) => throttle.check(RateLimit::Search, me)?,
+                None => throttle.check(RateLimit::Search, client)?,
             }
             let sort = match listing.sort {
                 Sort::New => search::Sort::New,

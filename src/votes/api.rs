@@ -67,7 +67,7 @@ async fn set(
     id: PostId,
     ballot: Ballot,
 ) -> Result<(Change, Json<Standing>)> {
-    throttle.take(RateLimit::Vote, viewer.id)?;
+    throttle.check(RateLimit::Vote, viewer.id)?;
     let outcome = db::set(pool, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     let voted = ballot == Ballot::Cast;
     let standing = Standing { post_id: id.0, score: outcome.score.0, voted };

@@ -134,7 +134,7 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
         let log = program.log.lock().unwrap().to_lowercase();
         let metrics = metrics.body.to_lowercase();
         assert!(metrics.contains("social_post_requests_total"), "{metrics}");
-        assert!(log.contains("answered") && log.contains("log-in refused"), "{log}");
+        assert!(log.contains("request completed") && log.contains("log-in refused"), "{log}");
         let session = cookie.trim_start_matches("sid=").to_lowercase();
         let device = device.trim_start_matches("device=").to_lowercase();
         let url = database.url.split_once('@').unwrap().0.to_lowercase();
@@ -152,7 +152,7 @@ async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
             for line in log.lines() {
                 let entry: serde_json::Value = serde_json::from_str(line).unwrap();
                 assert!(entry["level"].is_string() && entry["timestamp"].is_string(), "{line}");
-                let is_answer = entry["message"] == "answered";
+                let is_answer = entry["message"] == "request completed";
                 assert!(!is_answer || entry["ms"].is_u64() && entry["status"].is_u64(), "{line}");
             }
         }
