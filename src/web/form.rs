@@ -234,7 +234,8 @@ pub async fn inline_error(form: InlineForm, request: Request, next: Next) -> Res
     if !is_fragment || !is_bare_failure(&response) {
         return response;
     }
-    let Ok(target) = HeaderValue::from_str(&format!("#{}", form.id)) else { return response };
+    let target = HeaderValue::try_from(format!("#{}", form.id)).ok();
+    let Some(target) = target.filter(|target| target.to_str().is_ok()) else { return response };
     let message = match response.status() {
         StatusCode::TOO_MANY_REQUESTS => describe(&response),
         _ => form.failed.into(),
