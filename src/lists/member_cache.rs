@@ -67,7 +67,7 @@ impl MemberLists {
         headers: &HeaderMap,
         read: impl AsyncFnOnce(Option<UserId>) -> Result<List>,
     ) -> Result<List> {
-        let at = Lookup { address: &context.here, is_fragment: false };
+        let at = Lookup { address: &context.current_path, is_fragment: false };
         let viewer = context.viewer_id().filter(|_| !replica::has_written(headers, &context.site));
         let entry = viewer.and_then(|_| self.0.entry(at));
         let entry = entry.inspect(|entry| entry.set_topic(Topic::Lists));

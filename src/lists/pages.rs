@@ -9,7 +9,6 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     identity::UserId,
     lists::{
@@ -18,9 +17,13 @@ use crate::{
         ranking::{CreatedAt, Hot, Order, PageCursor, Period},
         view::{List, NextPage},
     },
-    posts::Score,
+    score::Score,
     web::{
-        Page, PageContext, Result, extract::Query, filters, htmx::wants_fragment,
+        Page, PageContext, Result,
+        cache::{CachePolicy, Topic},
+        extract::Query,
+        filters,
+        htmx::wants_fragment,
         middleware::replica::ReadPool,
     },
 };

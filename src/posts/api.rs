@@ -163,7 +163,7 @@ pub async fn publish(
 ) -> Result<Response> {
     let key = idempotency_key(&headers)?;
     let draft = post.check()?;
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     let id = match db::publish(&pool, viewer.id, &draft, key).await? {
         Publication::Post(id) => id,
         Publication::KeyTaken(_) => {
@@ -329,7 +329,7 @@ async fn save(
     draft: &Draft,
     version: Option<Version>,
 ) -> Result<(Change, Json<Post>)> {
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     let is_saved = db::edit(pool, id, viewer.id, draft, version).await?;
     // The statement alone decides; this tells why it did nothing.
     let post = own(pool, viewer, id).await?;
@@ -398,7 +398,7 @@ pub async fn preview(
 ) -> Result<(Change, Json<Rendered>)> {
     let body =
         Body::parse(&text.body).map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
-    throttle.take(RateLimit::Preview, viewer.id)?;
+    throttle.check(RateLimit::Preview, viewer.id)?;
     Ok((
         Change::Nothing,
         Json(Rendered { body_html: markdown::to_html(body.as_str()).as_str().to_owned() }),

@@ -182,7 +182,7 @@ pub async fn publish(
         Ok(draft) => draft,
         Err(fields) => return Ok(invalid(context, Target::New, form, fields)),
     };
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     match db::publish(&db, viewer.id, &draft, form.key).await? {
         Publication::Post(id) => {
             Ok(Change::New(id).on(Flash::Published.on(see_other(&address(id)))))
@@ -223,7 +223,7 @@ pub async fn save(
             return Ok(invalid(context, Target::Edit(id), form, fields));
         }
     };
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     if db::edit(&db, id, viewer.id, &draft, form.version).await? {
         return Ok(Change::Post(id).on(Flash::Edited.on(see_other(&address(id)))));
     }
@@ -243,7 +243,7 @@ pub async fn preview(
     headers: HeaderMap,
     Form(form): Form<PostForm>,
 ) -> Result<Response> {
-    throttle.take(RateLimit::Preview, viewer.id)?;
+    throttle.check(RateLimit::Preview, viewer.id)?;
     let is_untitled = Title::parse(&form.title) == Err(BadTitle::Empty);
     let errors = match form.parse() {
         // A title that is still to come is no mistake yet.

@@ -121,8 +121,8 @@ pub async fn index(
         }
     };
     let taken = match context.viewer_id() {
-        Some(viewer) => throttle.take(RateLimit::Search, viewer),
-        None => throttle.take(RateLimit::Search, client),
+        Some(viewer) => throttle.check(RateLimit::Search, viewer),
+        None => throttle.check(RateLimit::Search, client),
     };
     match taken {
         Err(err) if !wants_fragment(&headers) => {
@@ -181,7 +181,7 @@ pub async fn feed(
 ) -> Result<(CachePolicy, Xml<atom::Feed>)> {
     let words =
         Words::parse(&query.q).map_err(|problem| Error::Invalid(problem.to_string().into()))?;
-    throttle.take(RateLimit::Search, client)?;
+    throttle.check(RateLimit::Search, client)?;
     let found = db::matches(&db, &words, Sort::New, None, None, atom::WINDOW).await?;
     let path = feed_href(words.as_str());
     let list = atom::List {

@@ -67,7 +67,7 @@ async fn set(
     id: PostId,
     ballot: Ballot,
 ) -> Result<(Change, Json<Standing>)> {
-    throttle.take(RateLimit::Vote, viewer.id)?;
+    throttle.check(RateLimit::Vote, viewer.id)?;
     let target = Target::Post(id);
     let outcome = db::set(pool, viewer.id, target, ballot).await?.ok_or(Error::NotFound)?;
     let voted = ballot == Ballot::Cast;

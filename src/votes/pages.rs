@@ -13,17 +13,15 @@ use sqlx::PgPool;
 use crate::{
     config::Site,
     identity::{PostId, Viewer},
-    posts::{
-        Score,
-        pages::{address, anchor},
-    },
+    posts::pages::{address, anchor},
+    score::Score,
     votes::{Ballot, Target, db},
     web::{
         Error, Page, PageContext, Result,
         extract::{Form, Path},
         form::{InlineForm, inline_error},
         htmx::wants_fragment,
-        page::{came_from, see_other},
+        page::{referring_page, see_other},
         throttle::{RateLimit, Throttle},
     },
 };
@@ -56,7 +54,7 @@ pub async fn vote(
     Form(VoteForm { value }): Form<VoteForm>,
 ) -> Result<Response> {
     let ballot = Ballot::parse(&value).ok_or(Error::Invalid("A vote is 1 or 0.".into()))?;
-    throttle.take(RateLimit::Vote, viewer.id)?;
+    throttle.check(RateLimit::Vote, viewer.id)?;
     let target = Target::Post(id);
     let outcome = db::set(&db, viewer.id, target, ballot).await?.ok_or(Error::NotFound)?;
     let response = if wants_fragment(&headers) {
@@ -70,7 +68,7 @@ pub async fn vote(
 }
 
 fn return_address(headers: &HeaderMap, site: &Site, id: PostId) -> String {
-    let page = came_from(headers, site).unwrap_or_else(|| address(id));
+    let page = referring_page(headers, site).unwrap_or_else(|| address(id));
     format!("{page}{}", anchor(&id))
 }
 

@@ -24,7 +24,7 @@ use crate::{
     web::{
         Error, Result,
         client::ClientNet,
-        middleware::cookies,
+        cookies,
         throttle::{RateLimit, Throttle},
     },
 };
@@ -124,7 +124,7 @@ impl Authenticator {
         };
         if self.throttle.is_on() {
             if !is_known_device {
-                self.throttle.take(RateLimit::Guess, self.client)?;
+                self.throttle.check(RateLimit::Guess, self.client)?;
             }
             if let Some(wait) = db::take_try(&self.db, &key).await? {
                 metrics().refused("tries_at_account");
@@ -161,17 +161,17 @@ impl Authenticator {
 
     /// Counts a look at whether a name or an address is taken, as a guess.
     pub fn may_look(&self) -> Result<()> {
-        self.throttle.take(RateLimit::Guess, self.client)
+        self.throttle.check(RateLimit::Guess, self.client)
     }
 
     /// Counts a new account.
     pub fn may_sign_up(&self) -> Result<()> {
-        self.throttle.take(RateLimit::SignUp, self.client)
+        self.throttle.check(RateLimit::SignUp, self.client)
     }
 
     /// Counts a link sent to `address`, in its canonical form.
     pub fn may_mail(&self, address: &str) -> Result<()> {
-        self.throttle.take(RateLimit::Mail, address)
+        self.throttle.check(RateLimit::Mail, address)
     }
 
     /// Remembers this device as one of `user`'s; returns the cookie that says so from now on.

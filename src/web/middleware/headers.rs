@@ -1,4 +1,4 @@
-//! Headers that every answer carries, whatever its status.
+//! Headers of every response, whatever its status: security and caching.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use axum::{
 use crate::web::cache::CachePolicy;
 use crate::{config::Site, identity::Viewer};
 
-/// There is no inline script or style anywhere, so neither nonce nor hash is needed.
+/// No page has an inline script or style, so neither a nonce nor a hash is needed.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'; object-src 'none'; manifest-src 'self'";
@@ -31,6 +31,7 @@ const FIXED: [(HeaderName, &str); 7] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
+/// Sets the security headers.
 pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -72,7 +73,7 @@ pub async fn no_store_by_default(mut response: Response) -> Response {
     response
 }
 
-/// Whether an answer may be packed in `coding`.
+/// Whether the client accepts the content coding `coding`.
 pub fn accepts(headers: &HeaderMap, coding: &str) -> bool {
     items(headers, &header::ACCEPT_ENCODING).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
@@ -80,7 +81,7 @@ pub fn accepts(headers: &HeaderMap, coding: &str) -> bool {
     })
 }
 
-/// What stands between the commas of a header.
+/// The items of a header that is a comma-separated list.
 pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)

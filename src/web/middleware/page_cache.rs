@@ -81,16 +81,16 @@ pub async fn page_cache(
         return next.run(request).await;
     };
     if let Some(Some(page)) = entry.value.get() {
-        metrics().page_kept();
-        return page.answer(Asked::of(&request, id));
+        metrics().page_cache_hit();
+        return page.respond(Conditions::from_request(&request, id));
     }
     let key = at.own();
-    let asked = Asked::of(&request, id);
+    let conditions = Conditions::from_request(&request, id);
     let mut waiting = Some((request, next));
     let mut own = None;
     let page = entry.value.get_or_init(|| async {
         let (request, next) = waiting.take()?;
-        match EncodedPage::of(next.run(whole(request)).await).await {
+        match EncodedPage::from_response(next.run(unconditional(request)).await).await {
             Ok(page) => {
                 entry.set_topic(page.topic);
                 Some(Arc::new(page))
@@ -107,7 +107,7 @@ pub async fn page_cache(
             // The compressed encodings together are about half as long.
             pages.put(key, entry, 2048 + page.plain.len() * 3 / 2);
         }
-        return page.answer(asked);
+        return page.respond(conditions);
     }
     pages.remove(&key, &entry);
     match (own, waiting) {
@@ -131,7 +131,7 @@ fn is_anonymous(request: &Request) -> bool {
 }
 
 /// The request for the page itself: with its body, not compressed, and unconditional.
-fn whole(mut request: Request) -> Request {
+fn unconditional(mut request: Request) -> Request {
     *request.method_mut() = Method::GET;
     for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
         request.headers_mut().remove(name);
@@ -139,26 +139,26 @@ fn whole(mut request: Request) -> Request {
     request
 }
 
-/// In which form a client requests a page.
-struct Asked {
+/// In which encoding, and with which condition, a client requests a page.
+struct Conditions {
     id: RequestId,
     is_head: bool,
-    is_brotli_fine: bool,
-    is_gzip_fine: bool,
+    accepts_brotli: bool,
+    accepts_gzip: bool,
     /// `If-None-Match`.
-    held: Option<HeaderValue>,
+    if_none_match: Option<HeaderValue>,
 }
 
-impl Asked {
-    fn of(request: &Request, id: RequestId) -> Asked {
+impl Conditions {
+    fn from_request(request: &Request, id: RequestId) -> Conditions {
         let headers = request.headers();
-        let is_brotli_fine = accepts(headers, "br");
-        Asked {
+        let accepts_brotli = accepts(headers, "br");
+        Conditions {
             id,
             is_head: request.method() == Method::HEAD,
-            is_brotli_fine,
-            is_gzip_fine: !is_brotli_fine && accepts(headers, "gzip"),
-            held: headers.get(header::IF_NONE_MATCH).cloned(),
+            accepts_brotli,
+            accepts_gzip: !accepts_brotli && accepts(headers, "gzip"),
+            if_none_match: headers.get(header::IF_NONE_MATCH).cloned(),
         }
     }
 }
@@ -166,7 +166,7 @@ impl Asked {
 impl EncodedPage {
     /// Takes a response that is the same for everyone, as its handler's policy says; returns any
     /// other as it is.
-    async fn of(response: Response) -> Result<EncodedPage, Response> {
+    async fn from_response(response: Response) -> Result<EncodedPage, Response> {
         let policy = response.extensions().get::<CachePolicy>().copied();
         let (mut head, body) = response.into_parts();
         let topic = match policy {
@@ -197,11 +197,11 @@ impl EncodedPage {
         Ok(EncodedPage { topic, headers: head.headers, plain, brotli, gzip })
     }
 
-    fn answer(&self, asked: Asked) -> Response {
+    fn respond(&self, conditions: Conditions) -> Response {
         let mut headers = self.headers.clone();
-        headers.insert(REQUEST_ID, asked.id.into_value());
+        headers.insert(REQUEST_ID, conditions.id.into_value());
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
-        if let (Some(held), Some(etag)) = (&asked.held, etag)
+        if let (Some(held), Some(etag)) = (&conditions.if_none_match, etag)
             && etag::is_among(held, etag)
         {
             headers.remove(header::CONTENT_TYPE);
@@ -209,9 +209,9 @@ impl EncodedPage {
             *response.headers_mut() = headers;
             return response;
         }
-        let (encoding, body) = if asked.is_brotli_fine {
+        let (encoding, body) = if conditions.accepts_brotli {
             (Some("br"), self.brotli.get_or_init(|| brotli(&self.plain)))
-        } else if asked.is_gzip_fine {
+        } else if conditions.accepts_gzip {
             (Some("gzip"), self.gzip.get_or_init(|| gzip(&self.plain)))
         } else {
             (None, &self.plain)
@@ -219,7 +219,7 @@ impl EncodedPage {
         if let Some(encoding) = encoding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        let mut response = if asked.is_head {
+        let mut response = if conditions.is_head {
             headers.insert(header::CONTENT_LENGTH, body.len().into());
             Response::default()
         } else {
