@@ -23,9 +23,9 @@ use crate::{
     live,
     users::{self, tokens::bearer},
     web::{
-        error_page, etag, flash, form,
+        error_page, etag, flash,
         middleware::{
-            body, cookies, csrf, headers, page_cache, replica, request_log, timeout,
+            body, cookies, csrf, failed_form, headers, page_cache, replica, request_log, timeout,
             trailing_slash::without_trailing_slash,
         },
         problem,
@@ -115,7 +115,7 @@ pub fn site(routes: Router<App>, failed_forms: Router, app: App) -> Router {
         // A bound on time and on requests at once; a request runs to its end once begun.
         .layer(from_fn_with_state(app.limits.clone(), timeout::run_to_completion))
         // Shows a form again with what was typed when the request fails.
-        .layer(from_fn_with_state(failed_forms, form::preserve_form_on_error))
+        .layer(from_fn_with_state(failed_forms, failed_form::preserve_form_on_error))
         // Reads the whole body first, within a bound of bytes and time.
         .layer(from_fn(body::buffer_body))
         // Refuses addresses that are longer than any of ours.

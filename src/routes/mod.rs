@@ -59,7 +59,7 @@ pub struct Route {
     /// Whether its page may be the same for everyone, and so be in the page cache.
     pub is_cached: bool,
     /// The page that shows its form again, with what was typed, when the request fails
-    /// (`web::form::preserve_form_on_error`).
+    /// (`web::middleware::failed_form`).
     failed: Option<Handler>,
     handler: Handler,
 }

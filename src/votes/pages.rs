@@ -19,8 +19,8 @@ use crate::{
     web::{
         Error, Page, PageContext, Result,
         extract::{Form, Path},
-        form::{InlineForm, inline_error},
         htmx::wants_fragment,
+        middleware::failed_form::{InlineForm, inline_error},
         page::{referring_page, see_other},
         throttle::{RateLimit, Throttle},
     },
