@@ -22,6 +22,7 @@ use crate::{
         htmx::wants_fragment,
         middleware::failed_form::{InlineForm, inline_error},
         page::{referring_page, see_other},
+        personal::Mark,
         throttle::{RateLimit, Throttle},
     },
 };
@@ -33,7 +34,7 @@ struct VoteButton {
     id: PostId,
     title: String,
     score: Score,
-    voted: bool,
+    voted: Mark,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +60,7 @@ pub async fn vote(
     let outcome = db::set(&db, viewer.id, target, ballot).await?.ok_or(Error::NotFound)?;
     let response = if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
-        let voted = ballot == Ballot::Cast;
+        let voted = Mark::from(ballot == Ballot::Cast);
         Page(VoteButton { context, id, title, score, voted }).into_response()
     } else {
         see_other(&return_address(&headers, &context.site, id))
