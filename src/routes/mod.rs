@@ -30,7 +30,7 @@ use crate::{
     server::Shutdown,
     users::{
         self, Passwords,
-        pages::{entering, places, recovery, settings},
+        pages::{log_in, recovery, sessions, settings, sign_up},
         tokens::{Tokens, bearer},
     },
     votes,
@@ -119,17 +119,17 @@ fn app_router(app: App) -> Router {
             "/posts/{id}/vote",
             post(votes::pages::vote).route_layer(from_fn(votes::pages::inline_vote_error)),
         )
-        .route("/signup", get(entering::sign_up_form).post(entering::sign_up))
-        .route("/login", get(entering::log_in_form).post(entering::log_in))
-        .route("/logout", post(entering::log_out))
+        .route("/signup", get(sign_up::form).post(sign_up::sign_up))
+        .route("/login", get(log_in::form).post(log_in::log_in))
+        .route("/logout", post(log_in::log_out))
         .route("/password/forgot", get(recovery::forgot_form).post(recovery::forgot))
         .route("/password/reset/{token}", get(recovery::reset_form).post(recovery::reset))
         .route("/email/confirm/{token}", get(recovery::confirm_form).post(recovery::confirm))
         .route("/settings", get(settings::index))
         .route("/settings/password", post(settings::change_password))
         .route("/settings/email", post(settings::change_email))
-        .route("/settings/sessions", get(places::index))
-        .route("/settings/sessions/revoke", post(places::revoke))
+        .route("/settings/sessions", get(sessions::index))
+        .route("/settings/sessions/revoke", post(sessions::revoke))
         .route("/settings/export", get(settings::export))
         .route("/settings/delete-account", get(settings::confirm_delete).post(settings::delete))
         .merge(writing)
@@ -210,27 +210,30 @@ async fn render_errors(site: State<Arc<Site>>, request: Request, next: Next) -> 
 /// The face for programs: never a cookie, always a bearer's token.
 fn api(app: &App) -> Router<App> {
     let me = Router::new()
-        .route("/users/me", get(users::api::me))
-        .route("/users/me/password", put(users::api::change_password))
-        .route("/users/me/email", put(users::api::change_email))
-        .route("/users/me/export", get(users::api::export))
-        .route("/users/me/deletion", post(users::api::delete_account))
-        .route("/users/me/sessions", get(users::api::sessions).delete(users::api::end_sessions))
-        .route("/users/me/sessions/{id}", delete(users::api::end_session))
-        .route("/users/me/tokens", delete(users::api::end_tokens))
+        .route("/users/me", get(users::api::account::me))
+        .route("/users/me/password", put(users::api::account::change_password))
+        .route("/users/me/email", put(users::api::account::change_email))
+        .route("/users/me/export", get(users::api::account::export))
+        .route("/users/me/deletion", post(users::api::account::delete_account))
+        .route(
+            "/users/me/sessions",
+            get(users::api::sessions::index).delete(users::api::sessions::end_all),
+        )
+        .route("/users/me/sessions/{id}", delete(users::api::sessions::end))
+        .route("/users/me/tokens", delete(users::api::sessions::end_tokens))
         .layer(DefaultBodyLimit::max(body::SMALL_BODY));
 
     let people = Router::new()
-        .route("/users", get(profiles::api::index).post(users::api::sign_up))
+        .route("/users", get(profiles::api::index).post(users::api::sign_up::sign_up))
         .route("/users/{username}", get(profiles::api::show))
         .layer(DefaultBodyLimit::max(body::SMALL_BODY));
 
     // Nobody's token is looked at here: who comes for a new one may still show the one before.
     let entering = Router::new()
-        .route("/login", post(users::api::log_in))
-        .route("/password/forgot", post(users::api::forgot_password))
-        .route("/password/reset", post(users::api::reset_password))
-        .route("/email/confirm", post(users::api::confirm_email))
+        .route("/login", post(users::api::log_in::log_in))
+        .route("/password/forgot", post(users::api::recovery::forgot_password))
+        .route("/password/reset", post(users::api::recovery::reset_password))
+        .route("/email/confirm", post(users::api::recovery::confirm_email))
         .layer(DefaultBodyLimit::max(body::SMALL_BODY));
 
     let posts = Router::new()
