@@ -1,4 +1,4 @@
-//! The pages about people.
+//! The pages of users.
 
 use std::sync::Arc;
 
@@ -92,14 +92,14 @@ pub async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let person = named(&db, &name).await?;
-    // Each person has one address, in the name's own spelling.
-    let own = format!("/users/{}", person.username);
-    if uri.path() != own {
+    let person = find(&db, &name).await?;
+    // Each user has one URL, in the name's own spelling.
+    let canonical = format!("/users/{}", person.username);
+    if uri.path() != canonical {
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-        return Ok(Redirect::permanent(&format!("{own}{query}")).into_response());
+        return Ok(Redirect::permanent(&format!("{canonical}{query}")).into_response());
     }
-    let address = |cursor| format!("{own}?after={cursor}");
+    let address = |cursor| format!("{canonical}?after={cursor}");
     let list =
         by_author(&db, context.viewer_id(), person.id, query.after.as_deref(), address).await?;
     if wants_fragment(&headers) {
@@ -110,7 +110,7 @@ pub async fn show(
     let (name, site, count) = (&person.username, &context.site.name, person.post_count);
     let posts = if count == 1 { "post" } else { "posts" };
     let description = format!("{name} on {site}: {count} {posts}.");
-    let page = Show { context, person, path: own, description, list, is_self, is_continued };
+    let page = Show { context, person, path: canonical, description, list, is_self, is_continued };
     Ok(Page(page).into_response())
 }
 
@@ -119,7 +119,7 @@ pub async fn feed(
     ReadPool(db): ReadPool,
     Path(name): Path<String>,
 ) -> Result<Response> {
-    let person = named(&db, &name).await?;
+    let person = find(&db, &name).await?;
     let page = format!("/users/{}", person.username);
     let path = format!("{page}/feed.atom");
     if person.username.as_str() != name {
@@ -127,7 +127,7 @@ pub async fn feed(
     }
     let posts = lists::db::by_author(&db, None, person.id, None, atom::WINDOW).await?;
     let list = atom::List {
-        // Not by the name, which somebody else may have later.
+        // By id and not by name, which another user may have later.
         name: format!("users/{}", person.id.0),
         title: format!("Posts by {} · {}", person.username, site.name),
         path,
@@ -137,8 +137,8 @@ pub async fn feed(
     Ok(feed.into_response())
 }
 
-/// The person whom an address names, in whatever case.
-async fn named(db: &PgPool, name: &str) -> Result<Person> {
+/// The user that a URL names, in any case.
+async fn find(db: &PgPool, name: &str) -> Result<Person> {
     let username = Username::parse(name).ok().filter(|username| username.as_str() == name);
     let username = username.ok_or(Error::NotFound)?;
     db::find(db, &username).await?.ok_or(Error::NotFound)
