@@ -29,6 +29,7 @@ pub mod ops;
 pub mod posts;
 pub mod profiles;
 pub mod routes;
+pub mod score;
 pub mod search;
 pub mod server;
 pub mod tasks;

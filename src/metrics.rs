@@ -34,7 +34,7 @@ pub struct Metrics {
     durations: Family<Labels<1>, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     refused: Counters<1>,
-    pages_kept: Counter,
+    page_cache_hits: Counter,
     connections: Gauges<1>,
     connections_limit: Gauge,
     connection_timeouts: Counter,
@@ -69,10 +69,10 @@ impl Metrics {
             requests: add(&mut all, "requests", "Answers, by method, route and status"),
             in_flight: add(&mut all, "requests_in_flight", "Requests that wait for their answer"),
             refused: add(&mut all, "refused", "Requests beyond a budget, by what was asked for"),
-            pages_kept: add(
+            page_cache_hits: add(
                 &mut all,
-                "pages_kept",
-                "Answers that were kept; they count among no others",
+                "page_cache_hits",
+                "Responses from the page cache; they count in no other metric",
             ),
             connections: add(&mut all, "database_connections", "Those of the pool, by state"),
             connections_limit: add(
@@ -130,9 +130,9 @@ impl Metrics {
         self.refused.get_or_create(&[("what", what.into())]).inc();
     }
 
-    /// An answer came from the page cache, and so from further out than the other counters.
-    pub fn page_kept(&self) {
-        self.pages_kept.inc();
+    /// A response came from the page cache, which is outside of the other counters.
+    pub fn page_cache_hit(&self) {
+        self.page_cache_hits.inc();
     }
 
     pub fn no_connection_in_time(&self) {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
+use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     config::Site,
     identity::PostId,
@@ -44,7 +45,10 @@ struct Content<'a> {
     address: String,
 }
 
-pub async fn hot(State(site): State<Arc<Site>>, ReadPool(db): ReadPool) -> Result<Xml<Feed>> {
+pub async fn hot(
+    State(site): State<Arc<Site>>,
+    ReadPool(db): ReadPool,
+) -> Result<(CachePolicy, Xml<Feed>)> {
     let posts = db::hot(&db, None, None, WINDOW).await?;
     let list = List {
         name: "hot".into(),
@@ -55,7 +59,10 @@ pub async fn hot(State(site): State<Arc<Site>>, ReadPool(db): ReadPool) -> Resul
     of(&db, site, list, posts.into_iter().map(|post| post.id)).await
 }
 
-pub async fn newest(State(site): State<Arc<Site>>, ReadPool(db): ReadPool) -> Result<Xml<Feed>> {
+pub async fn newest(
+    State(site): State<Arc<Site>>,
+    ReadPool(db): ReadPool,
+) -> Result<(CachePolicy, Xml<Feed>)> {
     let posts = db::newest(&db, None, None, WINDOW).await?;
     let list = List {
         name: "new".into(),
@@ -72,9 +79,10 @@ pub async fn of(
     site: Arc<Site>,
     list: List,
     posts: impl Iterator<Item = PostId>,
-) -> Result<Xml<Feed>> {
+) -> Result<(CachePolicy, Xml<Feed>)> {
     let entries = db::feed_entries(db, &posts.collect::<Vec<_>>()).await?;
-    Ok(Xml("application/atom+xml; charset=utf-8", Feed { site, list, entries }))
+    let feed = Xml("application/atom+xml; charset=utf-8", Feed { site, list, entries });
+    Ok((CachePolicy::Shared(Topic::Lists), feed))
 }
 
 impl Feed {

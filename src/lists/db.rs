@@ -11,7 +11,8 @@ use crate::{
         ranking::{CreatedAt, Hot, PageCursor, Period},
     },
     markdown::Html,
-    posts::{Link, Score},
+    posts::Link,
+    score::Score,
 };
 
 /// Which texts a feed gives whole: forty thousand characters of most scripts, and never more than 4 MB

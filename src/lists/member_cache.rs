@@ -54,8 +54,8 @@ struct MemberRow<'a> {
 }
 
 impl MemberLists {
-    pub fn new(changes: &Versions) -> MemberLists {
-        MemberLists(SingleFlightCache::new(changes, MAX_BYTES))
+    pub fn new(versions: &Versions) -> MemberLists {
+        MemberLists(SingleFlightCache::new(versions, MAX_BYTES))
     }
 
     /// The list at this address for its viewer. `read` reads it for one, or for nobody in particular, to be
@@ -67,14 +67,15 @@ impl MemberLists {
         headers: &HeaderMap,
         read: impl AsyncFnOnce(Option<UserId>) -> Result<List>,
     ) -> Result<List> {
-        let at = Lookup { address: &context.here, is_fragment: false };
+        let at = Lookup { address: &context.current_path, is_fragment: false };
         let viewer = context.viewer_id().filter(|_| !replica::has_written(headers, &context.site));
-        let entry = viewer.and_then(|_| self.0.entry(at, Topic::Lists));
+        let entry = viewer.and_then(|_| self.0.entry(at));
+        let entry = entry.inspect(|entry| entry.set_topic(Topic::Lists));
         let (Some(viewer), Some(entry)) = (viewer, entry) else {
             return read(context.viewer_id()).await;
         };
         let (mut read, mut own) = (Some(read), None);
-        let shared = entry.thing.get_or_init(async || {
+        let shared = entry.value.get_or_init(async || {
             let list = read.take()?(None).await;
             let made = list.and_then(|list| Shared::of(list, context)).map(Arc::new);
             own.insert(made).as_ref().ok().cloned()

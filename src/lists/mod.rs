@@ -15,7 +15,8 @@ use crate::{
     database::snapshot::Snapshot,
     identity::{PostId, Username},
     markdown::Html,
-    posts::{Link, Score},
+    posts::Link,
+    score::Score,
 };
 
 /// Posts on one page of a list.

@@ -17,9 +17,13 @@ use crate::{
         ranking::{CreatedAt, Hot, Order, PageCursor, Period},
         view::{List, NextPage},
     },
-    posts::Score,
+    score::Score,
     web::{
-        Page, PageContext, Result, extract::Query, filters, htmx::wants_fragment,
+        Page, PageContext, Result,
+        cache::{CachePolicy, Topic},
+        extract::Query,
+        filters,
+        htmx::wants_fragment,
         middleware::replica::ReadPool,
     },
 };
@@ -105,9 +109,11 @@ fn feed(
     headers: &HeaderMap,
 ) -> Response {
     if wants_fragment(headers) {
-        return Page(NextPage { context, list }).into_response();
+        return (CachePolicy::Shared(Topic::Lists), Page(NextPage { context, list }))
+            .into_response();
     }
-    Page(Feed { context, order, list, is_continued }).into_response()
+    (CachePolicy::Shared(Topic::Lists), Page(Feed { context, order, list, is_continued }))
+        .into_response()
 }
 
 /// The list of one person's posts, for that person's page.

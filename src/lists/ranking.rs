@@ -7,7 +7,7 @@ use crate::{
     database::snapshot::Snapshot,
     identity::PostId,
     lists::PostSummary,
-    posts::Score,
+    score::Score,
     web::{Result, cursor},
 };
 

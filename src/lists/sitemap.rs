@@ -10,6 +10,7 @@ use axum::{
 use serde::Deserialize;
 use time::OffsetDateTime;
 
+use crate::web::cache::CachePolicy;
 use crate::{
     config::Site,
     identity::PostId,
@@ -56,7 +57,7 @@ pub async fn show(
         if parts.first() != Some(&0) {
             parts.insert(0, 0);
         }
-        return Ok(Xml(XML, Index { site, parts }).into_response());
+        return Ok((CachePolicy::Revalidate, Xml(XML, Index { site, parts })).into_response());
     }
     let part = number("part", query.part.as_deref(), 0, 0, i64::from(i32::MAX))?;
     let posts = db::sitemap_part(&db, part).await?;
@@ -64,5 +65,5 @@ pub async fn show(
     if posts.is_empty() && lists.is_empty() {
         return Err(Error::NotFound);
     }
-    Ok(Xml(XML, Part { site, lists, posts }).into_response())
+    Ok((CachePolicy::Revalidate, Xml(XML, Part { site, lists, posts })).into_response())
 }

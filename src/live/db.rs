@@ -1,4 +1,4 @@
-//! Words between the processes at one database, and what open pages are told.
+//! Notifications between the processes at one database, and the states that open pages receive.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use sqlx::{PgPool, postgres::PgListener};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use crate::{identity::PostId, posts::Score};
+use crate::{identity::PostId, score::Score};
 
 const CHANNEL: &str = "social_post";
 
-/// A connection on which nothing comes may be dead without anybody knowing; it is made anew then.
-const SILENCE: Duration = Duration::from_mins(1);
+/// A connection without a notification for this long may be dead without an error; it is replaced.
+const LISTEN_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What a page shows of a post and may change while it is open.
+/// What an open page shows of a post and updates while it is open.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct PostState {
     pub id: PostId,
     pub score: Score,
     pub edited_at: Option<OffsetDateTime>,
 }
 
-/// Says `words` to every process that listens, this one included. The words are told apart from the
-/// write they are about: a `NOTIFY` inside a vote's statement would make all votes of the site commit
+/// Sends `payload` to every process that listens, this one included. It is a statement apart from the
+/// write it is about: a `NOTIFY` inside a vote's statement would make all votes of the site commit
 /// one after another.
-pub async fn tell(db: &PgPool, words: &str) -> sqlx::Result<()> {
-    sqlx::query!("select pg_notify($1, $2)", CHANNEL, words).execute(db).await?;
+pub async fn notify(db: &PgPool, payload: &str) -> sqlx::Result<()> {
+    sqlx::query!("select pg_notify($1, $2)", CHANNEL, payload).execute(db).await?;
     Ok(())
 }
 
-/// Tells `hear` what is said, on a connection of its own, and `None` where something may have been
-/// missed. Returns after a silence, or when the connection is lost.
-pub async fn listen(db: &PgPool, hear: impl Fn(Option<&str>)) -> sqlx::Result<()> {
+/// Calls `receive` with each payload, on a connection of its own, and with `None` where payloads may
+/// have been missed. Returns after [`LISTEN_TIMEOUT`] without one, or when the connection is lost.
+pub async fn listen(db: &PgPool, receive: impl Fn(Option<&str>)) -> sqlx::Result<()> {
     let mut listener = PgListener::connect_with(db).await?;
     listener.listen(CHANNEL).await?;
-    hear(None);
-    while let Ok(heard) = timeout(SILENCE, listener.try_recv()).await {
-        match heard? {
-            Some(notification) => hear(Some(notification.payload())),
+    receive(None);
+    while let Ok(received) = timeout(LISTEN_TIMEOUT, listener.try_recv()).await {
+        match received? {
+            Some(notification) => receive(Some(notification.payload())),
             None => return Ok(()),
         }
     }
@@ -49,10 +49,10 @@ pub async fn newest(db: &PgPool) -> sqlx::Result<Option<PostId>> {
     sqlx::query_scalar!(r#"select max(id) as "id: PostId" from posts"#).fetch_one(db).await
 }
 
-/// How these posts stand now; those that are gone are left out.
-pub async fn states(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<State>> {
+/// The current state of these posts; those that are gone are left out.
+pub async fn states(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<PostState>> {
     sqlx::query_as!(
-        State,
+        PostState,
         r#"
         select p.id as "id: PostId", r.score as "score: Score", p.edited_at
         from posts p join post_ranks r on r.post_id = p.id
@@ -64,10 +64,10 @@ pub async fn states(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<State>> {
     .await
 }
 
-/// How the posts stand that most open pages show: the first of the hot and of the new ones.
-pub async fn front(db: &PgPool) -> sqlx::Result<Vec<State>> {
+/// The current state of the posts that most open pages show: the first of hot and of new.
+pub async fn front(db: &PgPool) -> sqlx::Result<Vec<PostState>> {
     sqlx::query_as!(
-        State,
+        PostState,
         r#"
         with front as (
             (select post_id from post_ranks order by hot desc, post_id desc limit 60)

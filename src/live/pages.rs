@@ -20,10 +20,10 @@ use crate::{
         Live,
         streams::{Beginning, Full, Message, Moment, written},
     },
-    web::{Error, Result, client::ClientNet, extract::Query, filters, page::LiveAddress},
+    web::{Error, Result, client::ClientNet, extract::Query, filters, page::StreamUrl},
 };
 
-/// So that whatever is between notices that the stream is alive, and the site that a reader is gone.
+/// So that whatever is between notices that the stream is alive, and the site that a subscriber is gone.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
@@ -57,10 +57,10 @@ pub async fn stream(
         first.extend_from_slice(event);
     }
     first.extend(announcement(&new_posts, after).iter().flatten());
-    let reader = ReadPool { seat, messages, after, first: Some(first.into()) };
-    let body = Body::from_stream(stream::unfold(reader, |mut reader| async {
-        let part = reader.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(part), reader))
+    let subscriber = Subscriber { seat, messages, after, first: Some(first.into()) };
+    let body = Body::from_stream(stream::unfold(subscriber, |mut subscriber| async {
+        let part = subscriber.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(part), subscriber))
     }));
     let mut response = body.into_response();
     for (name, value) in [
@@ -75,14 +75,14 @@ pub async fn stream(
 }
 
 /// One page that listens.
-struct ReadPool {
+struct Subscriber {
     seat: Seat,
     messages: broadcast::Receiver<Message>,
     after: Option<PostId>,
     first: Option<Bytes>,
 }
 
-impl ReadPool {
+impl Subscriber {
     /// What goes out next; `None` ends the stream, and the page comes back for the rest.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
@@ -145,6 +145,6 @@ pub async fn inject_stream_url(
         Some(newest) => format!("/live?after={newest}"),
         None => "/live".to_owned(),
     };
-    request.extensions_mut().insert(LiveAddress(address));
+    request.extensions_mut().insert(StreamUrl(address));
     next.run(request).await
 }

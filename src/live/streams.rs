@@ -15,7 +15,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     identity::PostId,
-    live::{db::State, lock},
+    live::{db::PostState, lock},
     web::client::ClientNet,
 };
 
@@ -83,7 +83,7 @@ pub struct Beginning {
 #[derive(Template)]
 #[template(path = "live/_changed.html")]
 struct Changed<'a> {
-    posts: &'a [State],
+    posts: &'a [PostState],
 }
 
 impl Streams {
@@ -99,7 +99,7 @@ impl Streams {
 
     /// What this process knows when it begins: pages that were told by another one before continue
     /// with the state of the `front`.
-    pub fn begin(&self, newest: Option<PostId>, front: &[State]) {
+    pub fn begin(&self, newest: Option<PostId>, front: &[PostState]) {
         let mut board = lock(&self.board);
         board.newest = board.newest.max(newest);
         board.has_begun = true;
@@ -128,7 +128,7 @@ impl Streams {
     }
 
     /// Tells all open pages how these posts stand now.
-    pub fn publish(&self, states: &[State]) {
+    pub fn publish(&self, states: &[PostState]) {
         let event = event(states);
         lock(&self.board).remember(event.clone());
         // Nobody listens: nothing is lost, what is remembered is there for whoever comes back.
@@ -193,7 +193,7 @@ impl Board {
 }
 
 /// An event with a part for each post; a page passes over the parts that it has no place for.
-fn event(posts: &[State]) -> (Moment, Bytes) {
+fn event(posts: &[PostState]) -> (Moment, Bytes) {
     let at = Moment::now();
     let parts = Changed { posts }.render().unwrap_or_default();
     (at, written(at, &parts))

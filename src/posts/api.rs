@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use crate::live::Change;
 use crate::{
     identity::{PostId, Viewer},
     markdown,
@@ -157,11 +158,11 @@ impl NewPost {
 
 /// Publishes a post
 ///
-/// With an `Idempotency-IdempotencyKey` it may be sent again after a lost answer: for a day the same key makes no
+/// With an `Idempotency-Key` it may be sent again after a lost answer: for a day the same key makes no
 /// second post, and answers with the first.
 #[utoipa::path(
     post, path = "/api/v1/posts", operation_id = "publish", tag = "posts", request_body = NewPost,
-    params(("Idempotency-IdempotencyKey" = Option<String>, Header, description = "1 to 255 visible ASCII characters of your own", example = "6f1c9d1e-one-post", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters of your own", example = "6f1c9d1e-one-post", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 201, description = "It is there", body = Post, headers(("Location" = String, description = "Its address"))),
         (status = 409, description = "The key made another post", body = Problem, content_type = "application/problem+json"),
@@ -176,20 +177,18 @@ pub async fn publish(
 ) -> Result<Response> {
     let key = idempotency_key(&headers)?;
     let draft = post.check()?;
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     let id = match db::publish(&pool, viewer.id, &draft, key).await? {
         Publication::Post(id) => id,
         Publication::KeyTaken(_) => {
-            return Err(Error::Conflict(
-                "This Idempotency-IdempotencyKey has made another post.".into(),
-            ));
+            return Err(Error::Conflict("This Idempotency-Key has made another post.".into()));
         }
         Publication::NoAuthor => return Err(Error::BadToken),
     };
     let post = db::find(&pool, id, Some(viewer.id)).await?.ok_or(Error::NotFound)?;
     let place = HeaderValue::from_str(&format!("/api/v1/posts/{id}")).map_err(Error::internal)?;
     let post = Json(Post::of(post, Some(&viewer)));
-    Ok((StatusCode::CREATED, [(header::LOCATION, place)], post).into_response())
+    Ok((StatusCode::CREATED, Change::New(id), [(header::LOCATION, place)], post).into_response())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>> {
@@ -199,8 +198,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>> {
         (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
     });
     if !fits || keys.next().is_some() {
-        let problem =
-            "An Idempotency-IdempotencyKey is one value of 1 to 255 visible ASCII characters.";
+        let problem = "An Idempotency-Key is one value of 1 to 255 visible ASCII characters.";
         return Err(Error::BadRequest(problem.into()));
     }
     Ok(Some(IdempotencyKey::of(key.as_bytes())))
@@ -302,7 +300,7 @@ pub async fn replace(
     State(throttle): State<Throttle>,
     Path(id): Path<PostId>,
     Json(post): Json<NewPost>,
-) -> Result<Json<Post>> {
+) -> Result<(Change, Json<Post>)> {
     own(&pool, &viewer, id).await?;
     let draft = post.check()?;
     save(&pool, &throttle, &viewer, id, &draft, None).await
@@ -324,7 +322,7 @@ pub async fn change(
     State(throttle): State<Throttle>,
     Path(id): Path<PostId>,
     Json(change): Json<PostChange>,
-) -> Result<Json<Post>> {
+) -> Result<(Change, Json<Post>)> {
     let post = own(&pool, &viewer, id).await?;
     let version = post.version();
     let url = match change.url {
@@ -344,8 +342,8 @@ async fn save(
     id: PostId,
     draft: &Draft,
     version: Option<Version>,
-) -> Result<Json<Post>> {
-    throttle.take(RateLimit::Write, viewer.id)?;
+) -> Result<(Change, Json<Post>)> {
+    throttle.check(RateLimit::Write, viewer.id)?;
     let is_saved = db::edit(pool, id, viewer.id, draft, version).await?;
     // The statement alone decides; this tells why it did nothing.
     let post = own(pool, viewer, id).await?;
@@ -354,7 +352,7 @@ async fn save(
             "The post has been changed meanwhile. Read it, then try again.".into(),
         ));
     }
-    Ok(Json(Post::of(post, Some(viewer))))
+    Ok((Change::Post(id), Json(Post::of(post, Some(viewer)))))
 }
 
 /// The post, if it is the viewer's to change.
@@ -379,13 +377,13 @@ pub async fn delete(
     viewer: Viewer,
     State(pool): State<PgPool>,
     Path(id): Path<PostId>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     if !db::delete(&pool, id, viewer.id).await? {
         // The statement alone decides; this only tells why it did nothing.
         own(&pool, &viewer, id).await?;
         return Err(Error::NotFound);
     }
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Post(id), StatusCode::NO_CONTENT))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -411,9 +409,12 @@ pub async fn preview(
     viewer: Viewer,
     State(throttle): State<Throttle>,
     Json(text): Json<Text>,
-) -> Result<Json<Rendered>> {
+) -> Result<(Change, Json<Rendered>)> {
     let body =
         Body::parse(&text.body).map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
-    throttle.take(RateLimit::Preview, viewer.id)?;
-    Ok(Json(Rendered { body_html: markdown::to_html(body.as_str()).as_str().to_owned() }))
+    throttle.check(RateLimit::Preview, viewer.id)?;
+    Ok((
+        Change::Nothing,
+        Json(Rendered { body_html: markdown::to_html(body.as_str()).as_str().to_owned() }),
+    ))
 }

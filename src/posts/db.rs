@@ -7,7 +7,8 @@ use crate::{
     database::pool::refers_to_nothing,
     identity::{PostId, UserId, Username},
     markdown::{self, Html},
-    posts::{Draft, IdempotencyKey, Link, Post, Score, Version},
+    posts::{Draft, IdempotencyKey, Link, Post, Version},
+    score::Score,
 };
 
 /// How much of a text lists show.

@@ -13,6 +13,7 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::live::Change;
 use crate::{
     config::Site,
     identity::{PostId, Viewer},
@@ -29,7 +30,7 @@ use crate::{
         extract::{Form, Path},
         flash::Flash,
         htmx::wants_fragment,
-        middleware::{body::POST_BODY, headers::no_store},
+        middleware::{body::POST_BODY, headers::no_store_by_default},
         page::see_other,
         request_id::RequestId,
         throttle::{RateLimit, Throttle},
@@ -185,9 +186,11 @@ pub async fn publish(
         Ok(draft) => draft,
         Err(problems) => return Ok(refuse(context, Target::New, typed, problems)),
     };
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     match db::publish(&db, viewer.id, &draft, typed.key).await? {
-        Publication::Post(id) => Ok(Flash::Published.on(see_other(&address(id)))),
+        Publication::Post(id) => {
+            Ok(Change::New(id).on(Flash::Published.on(see_other(&address(id)))))
+        }
         Publication::KeyTaken(id) => {
             let typed = Typed { key: None, ..typed };
             Ok(conflict(context, Target::New, typed, Notice::AlreadyPublished(id)))
@@ -224,9 +227,9 @@ pub async fn save(
             return Ok(refuse(context, Target::Edit(id), typed, problems));
         }
     };
-    throttle.take(RateLimit::Write, viewer.id)?;
+    throttle.check(RateLimit::Write, viewer.id)?;
     if db::edit(&db, id, viewer.id, &draft, typed.version).await? {
-        return Ok(Flash::Edited.on(see_other(&address(id))));
+        return Ok(Change::Post(id).on(Flash::Edited.on(see_other(&address(id)))));
     }
     // The statement alone decides; this only tells why it did nothing.
     let post = own(&db, &viewer, id).await?;
@@ -245,7 +248,7 @@ pub async fn preview(
     headers: HeaderMap,
     Form(typed): Form<Typed>,
 ) -> Result<Response> {
-    throttle.take(RateLimit::Preview, viewer.id)?;
+    throttle.check(RateLimit::Preview, viewer.id)?;
     let problems = match typed.check() {
         Err(problems)
             if problems.title != Some(BadTitle::Empty)
@@ -264,12 +267,12 @@ pub async fn preview(
     let status =
         if problems.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     if wants_fragment(&headers) {
-        return Ok(with_status(status, Previewed { preview }));
+        return Ok(Change::Nothing.on(with_status(status, Previewed { preview })));
     }
     let preview = Some(preview);
     let target = target(&uri).unwrap_or(Target::New);
     let page = PostForm { problems, preview, ..PostForm::new(context, target, typed) };
-    Ok(with_status(status, page))
+    Ok(Change::Nothing.on(with_status(status, page)))
 }
 
 fn refuse(context: PageContext, target: Target, typed: Typed, problems: Problems) -> Response {
@@ -329,7 +332,7 @@ pub async fn preserve_form_on_error(
     let viewer = response.extensions().get().cloned();
     context.viewer = viewer.filter(|_| status != StatusCode::UNAUTHORIZED);
     let page = PostForm { notice: Some(notice), ..PostForm::new(context, target, typed) };
-    let mut page = no_store(with_status(status, page)).await;
+    let mut page = no_store_by_default(with_status(status, page)).await;
     for (name, value) in response.headers() {
         page.headers_mut().entry(name).or_insert(value.clone());
     }

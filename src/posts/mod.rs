@@ -7,44 +7,17 @@ pub mod form;
 pub mod pages;
 pub mod rank;
 
+use crate::{
+    identity::{PostId, UserId, Username, Viewer},
+    markdown::Html,
+    score::Score,
+    text::{self, BadText},
+};
 use serde::{Deserialize, Deserializer, de};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
-
-use crate::{
-    identity::{PostId, UserId, Username, Viewer},
-    markdown::Html,
-    text::{self, BadText},
-};
-
-/// How many people voted for a post.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, sqlx::Type)]
-#[sqlx(transparent)]
-pub struct Score(pub i64);
-
-impl Score {
-    /// Whether [`Score::short`] leaves something out.
-    pub fn is_long(&self) -> bool {
-        self.0 >= 10_000
-    }
-
-    /// `12.3k` from ten thousand on, where the exact number says no more.
-    pub fn short(&self) -> String {
-        match self.0 {
-            score if score < 10_000 => score.to_string(),
-            score if score < 1_000_000 => format!("{}.{}k", score / 1000, score % 1000 / 100),
-            score => format!("{}.{}M", score / 1_000_000, score % 1_000_000 / 100_000),
-        }
-    }
-}
-
-impl std::fmt::Display for Score {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A post as its own page shows it.
 #[derive(Debug, Clone)]

@@ -9,6 +9,8 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
+use crate::live::Change;
+use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     identity::{PostId, Viewer},
     markdown,
@@ -46,7 +48,7 @@ pub async fn show(
     context: PageContext,
     ReadPool(db): ReadPool,
     Path(id): Path<PostId>,
-) -> Result<Page<impl Template>> {
+) -> Result<(CachePolicy, Page<impl Template>)> {
     let post = db::find(&db, id, context.viewer_id()).await?.ok_or(Error::NotFound)?;
     let standing = rank::db::find(&db, id).await?.ok_or(Error::NotFound)?;
     let is_own = context.viewer.as_ref().is_some_and(|viewer| post.is_by(viewer));
@@ -54,7 +56,10 @@ pub async fn show(
         text if text.is_empty() => post.title.clone(),
         text => text,
     };
-    Ok(Page(Show { context, post, standing, description, is_own }))
+    Ok((
+        CachePolicy::Shared(Topic::Post(id.0)),
+        Page(Show { context, post, standing, description, is_own }),
+    ))
 }
 
 #[derive(Template)]
@@ -86,7 +91,8 @@ pub async fn delete(
     crate::web::extract::Form(Confirmed {}): crate::web::extract::Form<Confirmed>,
 ) -> Result<Response> {
     if db::delete(&db, id, viewer.id).await? {
-        return Ok(crate::web::flash::Flash::Deleted.on(crate::web::page::see_other("/")));
+        let response = crate::web::flash::Flash::Deleted.on(crate::web::page::see_other("/"));
+        return Ok(Change::Post(id).on(response));
     }
     // The statement alone decides; this only tells why it did nothing.
     own(&db, &viewer, id).await?;

@@ -21,7 +21,9 @@ use crate::{
     },
     users::{Person, db},
     web::{
-        Error, Page, PageContext, Result, cursor,
+        Error, Page, PageContext, Result,
+        cache::{CachePolicy, Topic},
+        cursor,
         extract::{Path, Query},
         filters,
         htmx::wants_fragment,
@@ -66,10 +68,13 @@ pub async fn index(
     let older =
         older.map(|last| format!("/users?after={}", cursor::encode("people", 0, last.id.0, "")));
     if wants_fragment(&headers) {
-        return Ok(Page(Older { people, older }).into_response());
+        return Ok(
+            (CachePolicy::Shared(Topic::Lists), Page(Older { people, older })).into_response()
+        );
     }
     let is_continued = after.is_some();
-    Ok(Page(Index { context, people, older, is_continued }).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(Index { context, people, older, is_continued }))
+        .into_response())
 }
 
 #[derive(Template)]
@@ -97,7 +102,8 @@ pub async fn show(
     let canonical = format!("/users/{}", person.username);
     if uri.path() != canonical {
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-        return Ok(Redirect::permanent(&format!("{canonical}{query}")).into_response());
+        let redirect = Redirect::permanent(&format!("{canonical}{query}"));
+        return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
     let address = |cursor| format!("{canonical}?after={cursor}");
     let list =
@@ -111,7 +117,7 @@ pub async fn show(
     let posts = if count == 1 { "post" } else { "posts" };
     let description = format!("{name} on {site}: {count} {posts}.");
     let page = Show { context, person, path: canonical, description, list, is_self, is_continued };
-    Ok(Page(page).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(page)).into_response())
 }
 
 pub async fn feed(
@@ -123,7 +129,8 @@ pub async fn feed(
     let page = format!("/users/{}", person.username);
     let path = format!("{page}/feed.atom");
     if person.username.as_str() != name {
-        return Ok(Redirect::permanent(&path).into_response());
+        let redirect = Redirect::permanent(&path);
+        return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
     let posts = lists::db::by_author(&db, None, person.id, None, atom::WINDOW).await?;
     let list = atom::List {

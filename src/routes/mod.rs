@@ -1,78 +1,314 @@
-//! Every URL of the site. Read this file first.
+//! Every route of the site, one line each. Read this file first.
+//!
+//! A row says what tests, `robots.txt` and the page cache have to know of its route. What they find
+//! missing they name in a sentence: add a row, run the tests, and follow them.
 
-use std::{sync::Arc, time::Duration};
+mod layers;
+mod robots;
+mod state;
+
+use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, FromRef, Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
-    middleware::{Next, from_fn, from_fn_with_state, map_request, map_response},
-    response::Response,
-    routing::{delete, get, post, put},
-};
-use sqlx::PgPool;
-use tower::util::option_layer;
-use tower_http::{
-    catch_panic::CatchPanicLayer,
-    compression::{CompressionLayer, CompressionLevel},
-    cors::{AllowOrigin, CorsLayer},
+    extract::DefaultBodyLimit,
+    http::Method,
+    middleware::from_fn,
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 
+pub use state::App;
+
 use crate::{
-    config::Site,
-    database::Replica,
-    lists::{self, member_cache::MemberLists},
-    live::{self, Live},
-    mail::Mailer,
-    openapi,
+    lists, live, openapi,
     ops::{self, health},
     posts, profiles, search,
-    server::Shutdown,
     users::{
-        self, Passwords,
+        self,
         pages::{log_in, recovery, sessions, settings, sign_up},
-        tokens::{Tokens, bearer},
     },
     votes,
     web::{
-        error_page, etag, flash,
+        error_page,
         middleware::{
-            body, cookies, csrf, headers,
-            page_cache::{self, PageCache},
-            replica, request_log,
-            timeout::{self, Limits},
-            trailing_slash::without_trailing_slash,
+            body::{POST_BODY, SMALL_BODY},
+            page_cache,
         },
-        problem,
         site::{assets, well_known},
-        throttle::Throttle,
     },
 };
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// What a handler may reach. Handlers ask for the one field they need.
-#[derive(Clone, FromRef)]
-pub struct App {
-    pub db: PgPool,
-    /// Where there is one.
-    pub replica: Option<Replica>,
-    pub site: Arc<Site>,
-    pub passwords: Passwords,
-    /// Where the API is on.
-    pub tokens: Option<Tokens>,
-    /// Whose pages may call the API.
-    pub origins: Arc<[HeaderValue]>,
-    pub mailer: Mailer,
-    pub limits: Limits,
-    pub throttle: Throttle,
-    pub pages: PageCache,
-    pub lists: MemberLists,
-    pub live: Live,
-    pub shutdown: Shutdown,
+/// A route: one method at one path.
+pub struct Route {
+    /// `GET` answers `HEAD` as well.
+    pub method: Method,
+    /// As axum spells it, from the root of the site.
+    pub path: &'static str,
+    pub face: Face,
+    pub access: Access,
+    /// What a request changes when it succeeds; `None` where its method is safe.
+    pub change: Option<Changes>,
+    /// The largest body, in bytes.
+    pub body_limit: usize,
+    /// The parameters behind the `?`.
+    pub query: &'static [&'static str],
+    /// The fields of its form, or the members of its JSON document.
+    pub fields: &'static [&'static str],
+    /// Where the same is done through the API.
+    pub counterpart: Counterpart,
+    /// Whether its page may be the same for everyone, and so be in the page cache.
+    pub is_cached: bool,
+    handler: fn() -> MethodRouter<App>,
 }
 
-/// What `METRICS_LISTEN_ADDR` serves, to those who watch the site and to nobody else.
+/// Whom a route is for, and so which middleware is around it (`layers.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Face {
+    /// A page that everyone may read.
+    Public,
+    /// A form, or a page that is one member's own.
+    Private,
+    /// Read by other programs: feeds, the sitemap, what conventions ask for.
+    Document,
+    /// Files, streams and probes.
+    File,
+    /// The API.
+    Api,
+    /// The API, where a client comes for a token: the one it may still send is not looked at.
+    ApiLogIn,
+}
+
+/// Who may make the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Anyone,
+    Member,
+    /// The author of the post in the path.
+    Author,
+}
+
+/// The kind of [`live::Change`] that a route's handler publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    Nothing,
+    Lists,
+    Post,
+    NewPost,
+    All,
+}
+
+/// Where the other face does the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counterpart {
+    /// A page's routes of the API, as method and path. The API's rows are named by their pages.
+    Api(&'static [&'static str]),
+    /// There is none, and why.
+    None(&'static str),
+}
+
+use Access::{Author, Member};
+
+/// Where the API is.
+pub const API: &str = "/api/v1";
+
+const AFTER: &[&str] = &["after"];
+const POST: &[&str] = &["title", "url", "body", "key"];
+const EDIT: &[&str] = &["title", "url", "body", "version"];
+const TYPED: &[&str] = &["title", "url", "body"];
+const PREVIEW: &[&str] = &["title", "url", "body", "key", "version"];
+const SIGN_UP: &[&str] = &["username", "email", "password"];
+const PASSWORD: &[&str] = &["current_password", "new_password"];
+const EMAIL: &[&str] = &["current_password", "email"];
+const LIST: &[&str] = &["limit", "skip", "search", "sort", "author", "after"];
+
+/// The manifest: every route of the site.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    // Pages that everyone may read.
+    page("/", || get(lists::pages::hot)).query(AFTER).api(&["GET /api/v1/posts"]),
+    page("/new", || get(lists::pages::newest)).query(AFTER).api(&["GET /api/v1/posts"]),
+    page("/top", || get(lists::pages::top)).query(&["t", "after"]).api(&["GET /api/v1/posts"]),
+    page("/search", || get(search::pages::index)).query(&["q", "sort", "after"]).api(&["GET /api/v1/posts"]),
+    page("/posts/{id}", || get(posts::pages::show)).api(&["GET /api/v1/posts/{id}", "GET /api/v1/posts/{id}/rank"]),
+    page("/users", || get(profiles::pages::index)).query(AFTER).api(&["GET /api/v1/users"]),
+    page("/users/{username}", || get(profiles::pages::show)).query(AFTER).api(&["GET /api/v1/users/{username}"]),
+
+    // Posts and votes.
+    form("/posts/new", || get(posts::form::new)).by(Member).alone("a form"),
+    action("/posts", Changes::NewPost, || post(posts::form::publish)).by(Member).takes(POST).body(POST_BODY).api(&["POST /api/v1/posts"]),
+    action("/posts/preview", Changes::Nothing, || post(posts::form::preview)).by(Member).takes(PREVIEW).body(POST_BODY).api(&["POST /api/v1/posts/preview"]),
+    form("/posts/{id}/edit", || get(posts::form::edit)).by(Author).alone("a form with the post in it, which GET /api/v1/posts/{id} returns"),
+    action("/posts/{id}/edit", Changes::Post, || post(posts::form::save)).by(Author).takes(EDIT).body(POST_BODY).api(&["PUT /api/v1/posts/{id}", "PATCH /api/v1/posts/{id}"]),
+    form("/posts/{id}/delete", || get(posts::pages::confirm_delete)).by(Author).alone("a confirmation, which a program need not be asked for"),
+    action("/posts/{id}/delete", Changes::Post, || post(posts::pages::delete)).by(Author).api(&["DELETE /api/v1/posts/{id}"]),
+    action("/posts/{id}/vote", Changes::Post, || post(votes::pages::vote).route_layer(from_fn(votes::pages::inline_vote_error))).by(Member).takes(&["value"]).api(&["PUT /api/v1/posts/{id}/vote", "DELETE /api/v1/posts/{id}/vote"]),
+
+    // Accounts.
+    form("/signup", || get(sign_up::form)).query(&["next"]).alone("a form"),
+    action("/signup", Changes::Lists, || post(sign_up::sign_up)).takes(SIGN_UP).api(&["POST /api/v1/users"]),
+    form("/login", || get(log_in::form)).query(&["next"]).alone("a form"),
+    action("/login", Changes::Nothing, || post(log_in::log_in)).takes(&["login", "password", "next"]).api(&["POST /api/v1/login"]),
+    action("/logout", Changes::Nothing, || post(log_in::log_out)).by(Member).api(&["DELETE /api/v1/users/me/tokens"]),
+    form("/password/forgot", || get(recovery::forgot_form)).alone("a form"),
+    action("/password/forgot", Changes::Nothing, || post(recovery::forgot)).takes(&["email"]).api(&["POST /api/v1/password/forgot"]),
+    form("/password/reset/{token}", || get(recovery::reset_form)).alone("a form"),
+    action("/password/reset/{token}", Changes::Nothing, || post(recovery::reset)).takes(&["new_password"]).api(&["POST /api/v1/password/reset"]),
+    form("/email/confirm/{token}", || get(recovery::confirm_form)).alone("a form"),
+    action("/email/confirm/{token}", Changes::Nothing, || post(recovery::confirm)).api(&["POST /api/v1/email/confirm"]),
+    form("/settings", || get(settings::index)).by(Member).api(&["GET /api/v1/users/me"]),
+    action("/settings/password", Changes::Nothing, || post(settings::change_password)).by(Member).takes(PASSWORD).api(&["PUT /api/v1/users/me/password"]),
+    action("/settings/email", Changes::Nothing, || post(settings::change_email)).by(Member).takes(EMAIL).api(&["PUT /api/v1/users/me/email"]),
+    form("/settings/sessions", || get(sessions::index)).by(Member).api(&["GET /api/v1/users/me/sessions"]),
+    action("/settings/sessions/revoke", Changes::Nothing, || post(sessions::revoke)).by(Member).takes(&["session"]).api(&["DELETE /api/v1/users/me/sessions/{id}", "DELETE /api/v1/users/me/sessions"]),
+    form("/settings/export", || get(settings::export)).by(Member).api(&["GET /api/v1/users/me/export"]),
+    form("/settings/delete-account", || get(settings::confirm_delete)).by(Member).alone("a confirmation, which a program need not be asked for"),
+    action("/settings/delete-account", Changes::All, || post(settings::delete)).by(Member).takes(&["current_password"]).api(&["POST /api/v1/users/me/deletion"]),
+
+    // Read by other programs.
+    document("/feed.atom", || get(lists::atom::hot)).cached(),
+    document("/new/feed.atom", || get(lists::atom::newest)).cached(),
+    document("/users/{username}/feed.atom", || get(profiles::pages::feed)).cached(),
+    document("/search/feed.atom", || get(search::pages::feed)).query(&["q"]).cached(),
+    document("/sitemap.xml", || get(lists::sitemap::show)).query(&["part"]),
+    document("/robots.txt", || get(robots::show)),
+    document("/manifest.webmanifest", || get(well_known::manifest)),
+    document("/opensearch.xml", || get(well_known::open_search)),
+    document("/.well-known/security.txt", || get(well_known::security)),
+    document("/.well-known/change-password", || get(well_known::change_password)),
+
+    // Files, streams and probes.
+    file("/static/{name}", || get(assets::serve)),
+    file("/live", || get(live::pages::stream)).query(AFTER),
+    file("/favicon.svg", || get(assets::icon)),
+    file("/favicon.ico", || get(assets::old_icon)),
+    file("/healthz", || get(health::alive)),
+    file("/readyz", || get(health::ready)),
+
+    // The API. The counterpart of each row is in the row of its page.
+    api(Method::GET, "/api/v1/posts", || get(search::api::index)).query(LIST),
+    api(Method::POST, "/api/v1/posts", || post(posts::api::publish)).by(Member).changes(Changes::NewPost).takes(TYPED).body(POST_BODY),
+    api(Method::POST, "/api/v1/posts/preview", || post(posts::api::preview)).by(Member).changes(Changes::Nothing).takes(&["body"]).body(POST_BODY),
+    api(Method::GET, "/api/v1/posts/{id}", || get(posts::api::show)),
+    api(Method::PUT, "/api/v1/posts/{id}", || put(posts::api::replace)).by(Author).changes(Changes::Post).takes(TYPED).body(POST_BODY),
+    api(Method::PATCH, "/api/v1/posts/{id}", || patch(posts::api::change)).by(Author).changes(Changes::Post).takes(TYPED).body(POST_BODY),
+    api(Method::DELETE, "/api/v1/posts/{id}", || delete(posts::api::delete)).by(Author).changes(Changes::Post),
+    api(Method::GET, "/api/v1/posts/{id}/rank", || get(posts::api::rank)),
+    api(Method::PUT, "/api/v1/posts/{id}/vote", || put(votes::api::cast)).by(Member).changes(Changes::Post),
+    api(Method::DELETE, "/api/v1/posts/{id}/vote", || delete(votes::api::take_back)).by(Member).changes(Changes::Post),
+    api(Method::GET, "/api/v1/users", || get(profiles::api::index)).query(&["limit", "after"]),
+    api(Method::POST, "/api/v1/users", || post(users::api::sign_up::sign_up)).changes(Changes::Lists).takes(SIGN_UP),
+    api(Method::GET, "/api/v1/users/{username}", || get(profiles::api::show)),
+    api(Method::GET, "/api/v1/users/me", || get(users::api::account::me)).by(Member),
+    api(Method::PUT, "/api/v1/users/me/password", || put(users::api::account::change_password)).by(Member).changes(Changes::Nothing).takes(PASSWORD),
+    api(Method::PUT, "/api/v1/users/me/email", || put(users::api::account::change_email)).by(Member).changes(Changes::Nothing).takes(EMAIL),
+    api(Method::GET, "/api/v1/users/me/export", || get(users::api::account::export)).by(Member),
+    api(Method::POST, "/api/v1/users/me/deletion", || post(users::api::account::delete_account)).by(Member).changes(Changes::All).takes(&["current_password"]),
+    api(Method::GET, "/api/v1/users/me/sessions", || get(users::api::sessions::index)).by(Member),
+    api(Method::DELETE, "/api/v1/users/me/sessions", || delete(users::api::sessions::end_all)).by(Member).changes(Changes::Nothing),
+    api(Method::DELETE, "/api/v1/users/me/sessions/{id}", || delete(users::api::sessions::end)).by(Member).changes(Changes::Nothing),
+    api(Method::DELETE, "/api/v1/users/me/tokens", || delete(users::api::sessions::end_tokens)).by(Member).changes(Changes::Nothing),
+    api(Method::GET, "/api/v1/openapi.json", || get(openapi::document)).alone("describes the API"),
+    api(Method::GET, "/api/v1/docs", || get(openapi::docs)).alone("describes the API"),
+    api_log_in("/api/v1/login", || post(users::api::log_in::log_in)).takes(&["username", "password"]),
+    api_log_in("/api/v1/password/forgot", || post(users::api::recovery::forgot_password)).takes(&["email"]),
+    api_log_in("/api/v1/password/reset", || post(users::api::recovery::reset_password)).takes(&["token", "new_password"]),
+    api_log_in("/api/v1/email/confirm", || post(users::api::recovery::confirm_email)).takes(&["token"]),
+];
+
+type Handler = fn() -> MethodRouter<App>;
+
+const fn page(path: &'static str, handler: Handler) -> Route {
+    Route::new(Method::GET, path, Face::Public, handler).cached()
+}
+
+const fn form(path: &'static str, handler: Handler) -> Route {
+    Route::new(Method::GET, path, Face::Private, handler)
+}
+
+const fn action(path: &'static str, change: Changes, handler: Handler) -> Route {
+    Route::new(Method::POST, path, Face::Private, handler).changes(change)
+}
+
+const fn document(path: &'static str, handler: Handler) -> Route {
+    Route::new(Method::GET, path, Face::Document, handler).alone("made for other programs")
+}
+
+const fn file(path: &'static str, handler: Handler) -> Route {
+    Route::new(Method::GET, path, Face::File, handler).alone("not a part of either face")
+}
+
+const fn api(method: Method, path: &'static str, handler: Handler) -> Route {
+    Route::new(method, path, Face::Api, handler)
+}
+
+const fn api_log_in(path: &'static str, handler: Handler) -> Route {
+    Route::new(Method::POST, path, Face::ApiLogIn, handler).changes(Changes::Nothing)
+}
+
+impl Route {
+    const fn new(method: Method, path: &'static str, face: Face, handler: Handler) -> Route {
+        Route {
+            method,
+            path,
+            face,
+            access: Access::Anyone,
+            change: None,
+            body_limit: SMALL_BODY,
+            query: &[],
+            fields: &[],
+            counterpart: Counterpart::Api(&[]),
+            is_cached: false,
+            handler,
+        }
+    }
+
+    const fn by(mut self, access: Access) -> Route {
+        self.access = access;
+        self
+    }
+
+    const fn changes(mut self, change: Changes) -> Route {
+        self.change = Some(change);
+        self
+    }
+
+    const fn body(mut self, limit: usize) -> Route {
+        self.body_limit = limit;
+        self
+    }
+
+    const fn query(mut self, names: &'static [&'static str]) -> Route {
+        self.query = names;
+        self
+    }
+
+    const fn takes(mut self, fields: &'static [&'static str]) -> Route {
+        self.fields = fields;
+        self
+    }
+
+    const fn api(mut self, routes: &'static [&'static str]) -> Route {
+        self.counterpart = Counterpart::Api(routes);
+        self
+    }
+
+    const fn alone(mut self, reason: &'static str) -> Route {
+        self.counterpart = Counterpart::None(reason);
+        self
+    }
+
+    const fn cached(mut self) -> Route {
+        self.is_cached = true;
+        self
+    }
+
+    /// Whether it belongs to the API.
+    pub fn is_api(&self) -> bool {
+        matches!(self.face, Face::Api | Face::ApiLogIn)
+    }
+}
+
+/// What `METRICS_LISTEN_ADDR` serves, to those who run the site and to nobody else.
 pub fn monitoring_router(app: App) -> Router {
     Router::new()
         .route("/metrics", get(ops::metrics::show))
@@ -81,205 +317,52 @@ pub fn monitoring_router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The whole site: what is kept is answered at once, everything else by [`app_router`].
+/// The whole site: cached pages at once, everything else from [`app_router`].
 pub fn router(app: App) -> Router {
-    let kept = (app.pages.clone(), app.site.clone());
-    Router::new()
-        .fallback_service(app_router(app))
-        .layer(from_fn_with_state(kept, page_cache::page_cache))
+    let shared = page_cache::Shared {
+        cache: app.pages.clone(),
+        routes: Arc::new(cached_routes()),
+        site: app.site.clone(),
+    };
+    layers::cached(app_router(app), shared)
 }
 
 fn app_router(app: App) -> Router {
-    // Each request clones what its layers know: none knows the whole of it.
-    let sources = (app.replica.clone(), app.site.clone());
-    // Anyone may keep these for a moment, apart for each viewer.
-    let reading = Router::new()
-        .route("/", get(lists::pages::hot))
-        .route("/new", get(lists::pages::newest))
-        .route("/top", get(lists::pages::top))
-        .route("/search", get(search::pages::index))
-        .route("/posts/{id}", get(posts::pages::show))
-        .route("/users", get(profiles::pages::index))
-        .route("/users/{username}", get(profiles::pages::show))
-        .layer(from_fn(etag::conditional_get))
-        .layer(from_fn_with_state(app.live.clone(), live::pages::inject_stream_url))
-        .layer(from_fn_with_state(sources.clone(), replica::read_replica));
-
-    // Whatever fails here, what was typed comes back (`give_back`, below).
-    let writing = Router::new()
-        .route("/posts", post(posts::form::publish))
-        .route("/posts/preview", post(posts::form::preview))
-        .route("/posts/{id}/edit", get(posts::form::edit).post(posts::form::save))
-        .layer(DefaultBodyLimit::max(body::POST_BODY));
-
-    let acting = Router::new()
-        .route("/posts/new", get(posts::form::new))
-        .route("/posts/{id}/delete", get(posts::pages::confirm_delete).post(posts::pages::delete))
-        .route(
-            "/posts/{id}/vote",
-            post(votes::pages::vote).route_layer(from_fn(votes::pages::inline_vote_error)),
-        )
-        .route("/signup", get(sign_up::form).post(sign_up::sign_up))
-        .route("/login", get(log_in::form).post(log_in::log_in))
-        .route("/logout", post(log_in::log_out))
-        .route("/password/forgot", get(recovery::forgot_form).post(recovery::forgot))
-        .route("/password/reset/{token}", get(recovery::reset_form).post(recovery::reset))
-        .route("/email/confirm/{token}", get(recovery::confirm_form).post(recovery::confirm))
-        .route("/settings", get(settings::index))
-        .route("/settings/password", post(settings::change_password))
-        .route("/settings/email", post(settings::change_email))
-        .route("/settings/sessions", get(sessions::index))
-        .route("/settings/sessions/revoke", post(sessions::revoke))
-        .route("/settings/export", get(settings::export))
-        .route("/settings/delete-account", get(settings::confirm_delete).post(settings::delete))
-        .merge(writing)
-        .layer(map_response(headers::no_store));
-
-    let pages = reading
-        .merge(acting)
-        .fallback(error_page::no_such_page)
-        .method_not_allowed_fallback(error_page::no_such_method)
-        .layer(from_fn_with_state(
-            (app.db.clone(), app.site.clone()),
-            users::viewer::authenticate_session,
-        ))
-        .layer(users::sessions::layer(app.db.clone(), &app.site))
-        .layer(from_fn_with_state(app.site.clone(), flash::flash_layer))
-        .layer(from_fn_with_state(sources.clone(), replica::set_read_your_writes))
-        .layer(from_fn_with_state(app.site.clone(), csrf::same_origin_only))
-        .layer(from_fn_with_state(app.site.clone(), cookies::filter_cookies))
-        .layer(DefaultBodyLimit::max(body::SMALL_BODY))
-        .layer(from_fn(headers::caching));
-
-    // The same for everybody: nobody is asked who they are.
-    let documents = Router::new()
-        .route("/feed.atom", get(lists::atom::hot))
-        .route("/new/feed.atom", get(lists::atom::newest))
-        .route("/users/{username}/feed.atom", get(profiles::pages::feed))
-        .route("/search/feed.atom", get(search::pages::feed))
-        .route("/sitemap.xml", get(lists::sitemap::show))
-        .route("/robots.txt", get(well_known::robots))
-        .route("/manifest.webmanifest", get(well_known::manifest))
-        .route("/opensearch.xml", get(well_known::open_search))
-        .route("/.well-known/security.txt", get(well_known::security))
-        .route("/.well-known/change-password", get(well_known::change_password))
-        .layer(from_fn(etag::conditional_get))
-        .layer(from_fn_with_state(sources.clone(), replica::read_replica))
-        .layer(from_fn(headers::caching));
-
-    let files = Router::new()
-        .route("/static/{name}", get(assets::serve))
-        .route("/live", get(live::pages::stream))
-        .route("/favicon.svg", get(assets::icon))
-        .route("/favicon.ico", get(assets::old_icon))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready));
-
-    let programs = match app.tokens {
-        Some(_) => Router::new().nest("/v1", api(&app)),
+    let public = layers::public_pages(of(Face::Public), &app);
+    let pages = layers::pages(public.merge(of(Face::Private)), &app);
+    let documents = layers::documents(of(Face::Document), &app);
+    let api = match app.tokens {
+        Some(_) => Router::new().nest("/v1", api_router(&app)),
         None => Router::new(),
     };
-    pages
+    let site = pages
         .merge(documents)
-        .merge(files)
-        // Whatever else is under it is no page either: no session, no form, no way back.
-        .nest("/api", programs.fallback(error_page::no_such_page))
-        .layer(from_fn(without_trailing_slash))
-        .layer(from_fn_with_state(app.live.clone(), live::publish_changes))
-        .layer(CatchPanicLayer::custom(error_page::panicked))
-        .layer(from_fn_with_state(app.limits.clone(), timeout::run_to_completion))
-        .layer(from_fn_with_state(app.site.clone(), posts::form::preserve_form_on_error))
-        .layer(from_fn(body::buffer_body))
-        .layer(from_fn(body::limit_uri_length))
-        .layer(from_fn_with_state(app.site.clone(), render_errors))
-        // Not brotli, which takes twice the time for what is sent once; kept pages have it (`cache`).
-        .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
-        .layer(from_fn_with_state(app.site.clone(), headers::security))
-        .layer(from_fn_with_state(app.site.clone(), request_log::log))
-        .with_state(app)
+        .merge(of(Face::File))
+        // Everything else below it is no page either: no session and no form.
+        .nest("/api", api.fallback(error_page::no_such_page));
+    layers::site(site, app)
 }
 
-/// The outermost layer: a bare failure in the words of the face that was asked.
-async fn render_errors(site: State<Arc<Site>>, request: Request, next: Next) -> Response {
-    if request.uri().path().starts_with("/api/") {
-        return problem::render_problem(request, next).await;
+fn api_router(app: &App) -> Router<App> {
+    let with_token = layers::api(of(Face::Api), app);
+    layers::whole_api(with_token.merge(of(Face::ApiLogIn)), app)
+}
+
+/// The routes of one face, each with its bound on the body.
+fn of(face: Face) -> Router<App> {
+    ROUTES.iter().filter(|route| route.face == face).fold(Router::new(), |router, route| {
+        let path = route.path.strip_prefix(API).unwrap_or(route.path);
+        router.route(path, (route.handler)().route_layer(DefaultBodyLimit::max(route.body_limit)))
+    })
+}
+
+/// The patterns of the routes whose pages may be in the page cache.
+fn cached_routes() -> matchit::Router<()> {
+    let mut routes = matchit::Router::new();
+    for route in ROUTES.iter().filter(|route| route.is_cached) {
+        if let Err(err) = routes.insert(route.path, ()) {
+            tracing::error!(%err, route.path, "cannot cache the pages of a route");
+        }
     }
-    error_page::render_error_page(site, request, next).await
-}
-
-/// The face for programs: never a cookie, always a bearer's token.
-fn api(app: &App) -> Router<App> {
-    let me = Router::new()
-        .route("/users/me", get(users::api::account::me))
-        .route("/users/me/password", put(users::api::account::change_password))
-        .route("/users/me/email", put(users::api::account::change_email))
-        .route("/users/me/export", get(users::api::account::export))
-        .route("/users/me/deletion", post(users::api::account::delete_account))
-        .route(
-            "/users/me/sessions",
-            get(users::api::sessions::index).delete(users::api::sessions::end_all),
-        )
-        .route("/users/me/sessions/{id}", delete(users::api::sessions::end))
-        .route("/users/me/tokens", delete(users::api::sessions::end_tokens))
-        .layer(DefaultBodyLimit::max(body::SMALL_BODY));
-
-    let people = Router::new()
-        .route("/users", get(profiles::api::index).post(users::api::sign_up::sign_up))
-        .route("/users/{username}", get(profiles::api::show))
-        .layer(DefaultBodyLimit::max(body::SMALL_BODY));
-
-    // Nobody's token is looked at here: who comes for a new one may still show the one before.
-    let entering = Router::new()
-        .route("/login", post(users::api::log_in::log_in))
-        .route("/password/forgot", post(users::api::recovery::forgot_password))
-        .route("/password/reset", post(users::api::recovery::reset_password))
-        .route("/email/confirm", post(users::api::recovery::confirm_email))
-        .layer(DefaultBodyLimit::max(body::SMALL_BODY));
-
-    let posts = Router::new()
-        .route("/posts", get(search::api::index).post(posts::api::publish))
-        .route("/posts/preview", post(posts::api::preview))
-        .route(
-            "/posts/{id}",
-            get(posts::api::show)
-                .put(posts::api::replace)
-                .patch(posts::api::change)
-                .delete(posts::api::delete),
-        )
-        .route("/posts/{id}/rank", get(posts::api::rank))
-        .route("/posts/{id}/vote", put(votes::api::cast).delete(votes::api::take_back))
-        .layer(DefaultBodyLimit::max(body::POST_BODY));
-
-    let described = Router::new()
-        .route("/openapi.json", get(openapi::document))
-        .route("/docs", get(openapi::docs));
-
-    let sources = (app.replica.clone(), app.site.clone());
-    me.merge(people.merge(posts).layer(from_fn_with_state(sources.clone(), replica::read_replica)))
-        .merge(described)
-        .fallback(error_page::no_such_page)
-        .method_not_allowed_fallback(error_page::no_such_method)
-        .layer(from_fn_with_state(app.clone(), bearer::authenticate_bearer))
-        .merge(entering)
-        .layer(map_request(bearer::drop_cookies))
-        .layer(option_layer(cors(&app.origins)))
-        .layer(map_response(headers::no_store_by_default))
-}
-
-/// Nothing by default; otherwise exactly the listed origins, and never with credentials.
-fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
-    if origins.is_empty() {
-        return None;
-    }
-    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY];
-    let exposed = [header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
-    Some(
-        CorsLayer::new()
-            .allow_origin(AllowOrigin::list(origins.iter().cloned()))
-            .allow_methods(methods)
-            .allow_headers(headers)
-            .expose_headers(exposed)
-            .max_age(Duration::from_mins(10)),
-    )
+    routes
 }

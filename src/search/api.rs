@@ -13,7 +13,8 @@ use crate::{
         PostSummary, Window, db,
         ranking::{CreatedAt, Hot, PageCursor, Period, Rank},
     },
-    posts::{self, Score, api::Post},
+    posts::{self, api::Post},
+    score::Score,
     search, users,
     web::{
         Error, Result,
@@ -108,8 +109,8 @@ pub async fn index(
             let words = search::Words::parse(words)
                 .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
             match me {
-                Some(me) => throttle.take(RateLimit::Search, me)?,
-                None => throttle.take(RateLimit::Search, client)?,
+                Some(me) => throttle.check(RateLimit::Search, me)?,
+                None => throttle.check(RateLimit::Search, client)?,
             }
             let sort = match listing.sort {
                 Sort::New => search::Sort::New,

@@ -11,7 +11,8 @@ use crate::{
         ranking::{Hot, PageCursor},
     },
     markdown,
-    posts::{Link, Score},
+    posts::Link,
+    score::Score,
     search::{Found, Hit, MAX_RANKED, Sort, Words},
 };
 

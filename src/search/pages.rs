@@ -10,6 +10,7 @@ use axum::{
 };
 use serde::Deserialize;
 
+use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     config::Site,
     lists::{
@@ -111,7 +112,8 @@ pub async fn index(
     let words = match Words::parse(&query.q) {
         Ok(words) => words,
         Err(_) if query.q.trim().is_empty() => {
-            return Ok(Page(Results::none(context, &query)).into_response());
+            return Ok((CachePolicy::Shared(Topic::Lists), Page(Results::none(context, &query)))
+                .into_response());
         }
         Err(problem) => {
             let page = Results { problem: Some(problem), ..Results::none(context, &query) };
@@ -119,8 +121,8 @@ pub async fn index(
         }
     };
     let taken = match context.viewer_id() {
-        Some(viewer) => throttle.take(RateLimit::Search, viewer),
-        None => throttle.take(RateLimit::Search, client),
+        Some(viewer) => throttle.check(RateLimit::Search, viewer),
+        None => throttle.check(RateLimit::Search, client),
     };
     match taken {
         Err(err) if !wants_fragment(&headers) => {
@@ -153,11 +155,13 @@ pub async fn index(
         }
     }
     if wants_fragment(&headers) {
-        return Ok(Page(NextPage { context, list }).into_response());
+        return Ok(
+            (CachePolicy::Shared(Topic::Lists), Page(NextPage { context, list })).into_response()
+        );
     }
     let found = Some(Summary { total, is_similar });
     let page = Results { words: words.as_str(), found, list, ..Results::none(context, &query) };
-    Ok(Page(page).into_response())
+    Ok((CachePolicy::Shared(Topic::Lists), Page(page)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -174,10 +178,10 @@ pub async fn feed(
     ReadPool(db): ReadPool,
     State(throttle): State<Throttle>,
     Query(query): Query<FeedQuery>,
-) -> Result<Xml<atom::Feed>> {
+) -> Result<(CachePolicy, Xml<atom::Feed>)> {
     let words =
         Words::parse(&query.q).map_err(|problem| Error::Invalid(problem.to_string().into()))?;
-    throttle.take(RateLimit::Search, client)?;
+    throttle.check(RateLimit::Search, client)?;
     let found = db::matches(&db, &words, Sort::New, None, None, atom::WINDOW).await?;
     let path = feed_href(words.as_str());
     let list = atom::List {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
+use crate::live::Change;
 use crate::{
     identity::{PostId, Viewer},
     votes::{Ballot, db},
@@ -39,7 +40,7 @@ pub async fn cast(
     pool: State<PgPool>,
     throttle: State<Throttle>,
     Path(id): Path<PostId>,
-) -> Result<Json<Standing>> {
+) -> Result<(Change, Json<Standing>)> {
     set(&viewer, &pool, &throttle, id, Ballot::Cast).await
 }
 
@@ -55,7 +56,7 @@ pub async fn take_back(
     pool: State<PgPool>,
     throttle: State<Throttle>,
     Path(id): Path<PostId>,
-) -> Result<Json<Standing>> {
+) -> Result<(Change, Json<Standing>)> {
     set(&viewer, &pool, &throttle, id, Ballot::TakeBack).await
 }
 
@@ -65,9 +66,10 @@ async fn set(
     throttle: &Throttle,
     id: PostId,
     ballot: Ballot,
-) -> Result<Json<Standing>> {
-    throttle.take(RateLimit::Vote, viewer.id)?;
+) -> Result<(Change, Json<Standing>)> {
+    throttle.check(RateLimit::Vote, viewer.id)?;
     let outcome = db::set(pool, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     let voted = ballot == Ballot::Cast;
-    Ok(Json(Standing { post_id: id.0, score: outcome.score.0, voted }))
+    let standing = Standing { post_id: id.0, score: outcome.score.0, voted };
+    Ok((Change::Post(id), Json(standing)))
 }

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use crate::{
     database::pool::{refers_to_nothing, retrying},
     identity::{PostId, UserId},
-    posts::Score,
+    score::Score,
     votes::Ballot,
 };
 

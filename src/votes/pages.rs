@@ -15,10 +15,9 @@ use sqlx::PgPool;
 use crate::{
     config::Site,
     identity::{PostId, Viewer},
-    posts::{
-        Score,
-        pages::{address, anchor},
-    },
+    live::Change,
+    posts::pages::{address, anchor},
+    score::Score,
     votes::{Ballot, db},
     web::{
         Error, Page, PageContext, Result,
@@ -26,7 +25,7 @@ use crate::{
         error_page::{Anchor, with_html},
         extract::{Form, Path},
         htmx::wants_fragment,
-        page::{came_from, see_other},
+        page::{referring_page, see_other},
         throttle::{RateLimit, Throttle},
     },
 };
@@ -59,18 +58,20 @@ pub async fn vote(
     Form(Pressed { value }): Form<Pressed>,
 ) -> Result<Response> {
     let ballot = Ballot::parse(&value).ok_or(Error::Invalid("A vote is 1 or 0.".into()))?;
-    throttle.take(RateLimit::Vote, viewer.id)?;
+    throttle.check(RateLimit::Vote, viewer.id)?;
     let outcome = db::set(&db, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
         let voted = ballot == Ballot::Cast;
-        return Ok(Page(Control { context, id, title, score, voted }).into_response());
+        return Ok(
+            Change::Post(id).on(Page(Control { context, id, title, score, voted }).into_response())
+        );
     }
-    Ok(see_other(&place(&headers, &context.site, id)))
+    Ok(Change::Post(id).on(see_other(&place(&headers, &context.site, id))))
 }
 
 fn place(headers: &HeaderMap, site: &Site, id: PostId) -> String {
-    let page = came_from(headers, site).unwrap_or_else(|| address(id));
+    let page = referring_page(headers, site).unwrap_or_else(|| address(id));
     format!("{page}{}", anchor(&id))
 }
 

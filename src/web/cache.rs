@@ -1,151 +1,221 @@
-//! What is made once for many, and kept for a moment: until something that it shows has changed.
+//! The single-flight cache: a value is made once for all requests that want it, and kept until
+//! something it shows has changed, [`LIFETIME`] at most.
 
 use std::{
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
 
+use axum::response::{IntoResponseParts, Response, ResponseParts};
 use quick_cache::{Equivalent, Weighter, sync};
 use tokio::sync::OnceCell;
 
-/// SingleFlightCache no longer than this, whatever is told of changes: what another program writes into the
-/// database is seen after that.
+/// How long a value is kept when nothing invalidates it. A change made by another program, directly
+/// in the database, is visible after this time.
 pub const LIFETIME: Duration = Duration::from_secs(1);
-/// Posts share this many marks of change; two that share one only cost a page now and then.
-const MARKS: usize = 1024;
+/// Posts share this many version counters. Two posts with the same counter invalidate each other,
+/// which costs a page now and then.
+const POST_COUNTERS: usize = 1024;
 
-/// Counts what changes on the site, and so tells what is stale. A clone is the same.
+/// How a response may be cached. The handler says it; `middleware::headers` writes `Cache-Control`
+/// and `middleware::page_cache` keeps the page. A response without a policy is `no-store`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// The same for everyone without a session: kept in the page cache until the topic changes, and
+    /// revalidated by clients.
+    Shared(Topic),
+    /// The same for everyone and cheap to make: not kept here, revalidated by clients.
+    Revalidate,
+}
+
+impl CachePolicy {
+    pub fn on(self, mut response: Response) -> Response {
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl IntoResponseParts for CachePolicy {
+    type Error = std::convert::Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Self::Error> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
+
+/// What a value shows, and so which changes invalidate it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Anything that a list shows.
+    Lists,
+    /// One post, by its id.
+    Post(i64),
+}
+
+/// When each topic last changed. A clone is the same.
+///
+/// Time is a counter that every invalidation advances, so an entry needs to remember only one
+/// number, whatever it turns out to show.
 #[derive(Clone)]
 pub struct Versions(Arc<Inner>);
 
 struct Inner {
     lifetime: Duration,
-    /// Versions to anything that a list shows, and to posts.
+    now: AtomicU64,
     lists: AtomicU64,
     posts: Box<[AtomicU64]>,
 }
 
 impl Versions {
-    /// For things that are kept for `lifetime` at most; with none at all, nothing is kept.
+    /// For values that are kept for `lifetime` at most. A zero lifetime turns caching off.
     pub fn new(lifetime: Duration) -> Versions {
-        let posts = std::iter::repeat_with(|| AtomicU64::new(0)).take(MARKS).collect();
-        Versions(Arc::new(Inner { lifetime, lists: AtomicU64::new(0), posts }))
+        let posts = std::iter::repeat_with(AtomicU64::default).take(POST_COUNTERS).collect();
+        Versions(Arc::new(Inner {
+            lifetime,
+            now: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
+            posts,
+        }))
     }
 
     /// Something has changed that lists show.
     pub fn invalidate_lists(&self) {
-        self.0.lists.fetch_add(1, SeqCst);
+        self.0.lists.fetch_max(self.advance(), SeqCst);
     }
 
-    /// A post has changed, or who voted for it, and so has every list it is in.
+    /// A post has changed, or its votes, and so has every list that contains it.
     pub fn invalidate_post(&self, id: i64) {
-        self.invalidate_lists();
-        self.0.posts[mark(id)].fetch_add(1, SeqCst);
+        let now = self.advance();
+        self.0.lists.fetch_max(now, SeqCst);
+        self.0.posts[counter(id)].fetch_max(now, SeqCst);
     }
 
     pub fn invalidate_all(&self) {
-        self.invalidate_lists();
+        let now = self.advance();
+        self.0.lists.fetch_max(now, SeqCst);
         for post in &self.0.posts {
-            post.fetch_add(1, SeqCst);
+            post.fetch_max(now, SeqCst);
         }
     }
 
-    /// Whether anything is kept at all.
-    pub fn are_followed(&self) -> bool {
+    fn is_enabled(&self) -> bool {
         !self.0.lifetime.is_zero()
     }
 
-    fn count(&self, topic: Topic) -> u64 {
+    fn now(&self) -> u64 {
+        self.0.now.load(SeqCst)
+    }
+
+    fn advance(&self) -> u64 {
+        self.0.now.fetch_add(1, SeqCst) + 1
+    }
+
+    /// When the topic last changed; of an unknown topic, when anything did.
+    fn changed_at(&self, topic: Option<Topic>) -> u64 {
         match topic {
-            Topic::Lists => self.0.lists.load(SeqCst),
-            Topic::Post(id) => self.0.posts[mark(id)].load(SeqCst),
+            Some(Topic::Lists) => self.0.lists.load(SeqCst),
+            Some(Topic::Post(id)) => self.0.posts[counter(id)].load(SeqCst),
+            None => self.now(),
         }
     }
 }
 
-fn mark(post: i64) -> usize {
-    usize::try_from(post.rem_euclid(MARKS as i64)).unwrap_or_default()
+fn counter(post: i64) -> usize {
+    usize::try_from(post.rem_euclid(POST_COUNTERS as i64)).unwrap_or_default()
 }
 
-/// What a thing shows, and so what changes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topic {
-    Lists,
-    Post(i64),
-}
-
-/// Things of one kind, each at its address. A clone holds the same.
+/// A cache of values of one kind, each at its address. A clone is the same cache.
 pub struct SingleFlightCache<T>(Arc<Store<T>>);
 
 struct Store<T> {
-    changes: Versions,
-    places: sync::Cache<Key, Place<T>, Weight>,
-    making: Mutex<()>,
+    versions: Versions,
+    entries: sync::Cache<Key, Weighted<T>, ByWeight>,
+    inserting: Mutex<()>,
 }
 
-struct Place<T> {
+struct Weighted<T> {
     entry: Arc<Entry<T>>,
-    /// In bytes. The cache counts on it that this never changes.
+    /// In bytes. The cache relies on this never changing while the entry is in it.
     weight: u64,
 }
 
-/// A thing that is kept, or being made for all who wait for it.
+/// A value that is cached, or being made for all requests that wait for it.
 pub struct Entry<T> {
-    begun: Instant,
-    /// The count of changes when it was begun.
-    changes: u64,
-    pub thing: OnceCell<T>,
+    started: Instant,
+    /// [`Versions::now`] when it was started.
+    version: u64,
+    /// Known once the value is made, or from the entry before.
+    topic: OnceLock<Topic>,
+    pub value: OnceCell<T>,
+}
+
+impl<T> Entry<T> {
+    fn new(version: u64, topic: Option<Topic>) -> Entry<T> {
+        let topic = topic.map_or_else(OnceLock::new, OnceLock::from);
+        Entry { started: Instant::now(), version, topic, value: OnceCell::new() }
+    }
+
+    /// Says what the value shows, once that is known.
+    pub fn set_topic(&self, topic: Topic) {
+        let _ = self.topic.set(topic);
+    }
+
+    fn is_fresh(&self, versions: &Versions) -> bool {
+        versions.changed_at(self.topic.get().copied()) <= self.version
+            && self.started.elapsed() < versions.0.lifetime
+    }
 }
 
 impl<T> SingleFlightCache<T> {
-    /// Keeps no more than `max_bytes` bytes, and nothing longer than `changes` says.
-    pub fn new(changes: &Versions, max_bytes: u64) -> SingleFlightCache<T> {
+    /// A cache of at most `max_bytes`.
+    pub fn new(versions: &Versions, max_bytes: u64) -> SingleFlightCache<T> {
         SingleFlightCache(Arc::new(Store {
-            changes: changes.clone(),
-            places: sync::Cache::with_weighter(1000, max_bytes, Weight),
-            making: Mutex::new(()),
+            versions: versions.clone(),
+            entries: sync::Cache::with_weighter(1000, max_bytes, ByWeight),
+            inserting: Mutex::new(()),
         }))
     }
 
-    /// What is at `at` that is fresh or being made, or a place to make it in; `None` where nothing is
-    /// kept.
-    pub fn entry(&self, at: Lookup, topic: Topic) -> Option<Arc<Entry<T>>> {
-        let Store { changes, places, making } = &*self.0;
-        if !changes.are_followed() {
+    /// The fresh entry at `at`, made or in the making, or a new one to be filled; `None` where
+    /// caching is off.
+    pub fn entry(&self, at: Lookup) -> Option<Arc<Entry<T>>> {
+        let Store { versions, entries, inserting } = &*self.0;
+        if !versions.is_enabled() {
             return None;
         }
-        let count = changes.count(topic);
-        let fresh = || {
-            let Place { entry, .. } = places.get(&at)?;
-            let is_fresh = entry.changes == count && entry.begun.elapsed() < changes.0.lifetime;
-            is_fresh.then_some(entry)
-        };
-        if let Some(entry) = fresh() {
+        // Before the entry is read: a change after this moment makes a new entry stale.
+        let now = versions.now();
+        let found = || entries.get(&at).map(|found| found.entry);
+        if let Some(entry) = found().filter(|entry| entry.is_fresh(versions)) {
             return Some(entry);
         }
-        // Of many who come at once, one makes the place and the others find it.
-        let _alone = making.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(fresh().unwrap_or_else(|| {
-            let entry =
-                Arc::new(Entry { begun: Instant::now(), changes: count, thing: OnceCell::new() });
-            self.put(at.own(), entry.clone(), 0);
-            entry
-        }))
+        // Of many requests that come at once, one inserts the entry and the others find it.
+        let _guard = inserting.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = found();
+        if let Some(entry) = last.clone().filter(|entry| entry.is_fresh(versions)) {
+            return Some(entry);
+        }
+        // An address keeps its topic, so its next entry is invalidated by that topic alone.
+        let topic = last.and_then(|entry| entry.topic.get().copied());
+        let entry = Arc::new(Entry::new(now, topic));
+        self.put(at.own(), entry.clone(), 0);
+        Some(entry)
     }
 
-    /// Puts it back, now that its size is known, in bytes.
+    /// Inserts the entry again, now that the size of its value is known, in bytes.
     pub fn put(&self, at: Key, entry: Arc<Entry<T>>, size: usize) {
         let weight = (256 + at.address.len() + size) as u64;
-        self.0.places.insert(at, Place { entry, weight });
+        self.0.entries.insert(at, Weighted { entry, weight });
     }
 
-    /// Forgets a entry that was not to be filled.
+    /// Removes an entry that was not filled.
     pub fn remove(&self, at: &Key, entry: &Arc<Entry<T>>) {
-        self.0.places.remove_if(at, |place| Arc::ptr_eq(&place.entry, entry));
+        self.0.entries.remove_if(at, |found| Arc::ptr_eq(&found.entry, entry));
     }
 }
 
@@ -155,13 +225,13 @@ impl<T> Clone for SingleFlightCache<T> {
     }
 }
 
-impl<T> Clone for Place<T> {
-    fn clone(&self) -> Place<T> {
-        Place { entry: self.entry.clone(), weight: self.weight }
+impl<T> Clone for Weighted<T> {
+    fn clone(&self) -> Weighted<T> {
+        Weighted { entry: self.entry.clone(), weight: self.weight }
     }
 }
 
-/// An address and whether a part of its page is wanted, as somebody asks for it.
+/// The address of a page, and whether htmx asks for a fragment of it.
 #[derive(Clone, Copy)]
 pub struct Lookup<'a> {
     pub address: &'a str,
@@ -199,10 +269,64 @@ impl Equivalent<Key> for Lookup<'_> {
 }
 
 #[derive(Clone)]
-struct Weight;
+struct ByWeight;
 
-impl<T> Weighter<Key, Place<T>> for Weight {
-    fn weight(&self, _: &Key, place: &Place<T>) -> u64 {
-        place.weight
+impl<T> Weighter<Key, Weighted<T>> for ByWeight {
+    fn weight(&self, _: &Key, weighted: &Weighted<T>) -> u64 {
+        weighted.weight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> Lookup<'_> {
+        Lookup { address, is_fragment: false }
+    }
+
+    /// A cache with a value at `/` that shows lists and one at `/posts/7` that shows the post.
+    fn filled() -> (Versions, SingleFlightCache<()>) {
+        let versions = Versions::new(Duration::from_hours(1));
+        let cache = SingleFlightCache::new(&versions, 1_000_000);
+        for (address, topic) in [("/", Topic::Lists), ("/posts/7", Topic::Post(7))] {
+            let entry = cache.entry(at(address)).unwrap();
+            entry.set_topic(topic);
+            entry.value.set(()).unwrap();
+        }
+        (versions, cache)
+    }
+
+    #[test]
+    fn a_change_invalidates_the_entries_of_its_topic_and_no_others() {
+        for (invalidate, expected) in [
+            (Versions::invalidate_lists as fn(&Versions), [false, true]),
+            (|versions| versions.invalidate_post(7), [false, false]),
+            (|versions| versions.invalidate_post(8), [false, true]),
+            (Versions::invalidate_all, [false, false]),
+        ] {
+            let (versions, cache) = filled();
+            invalidate(&versions);
+            let is_cached = |address| cache.entry(at(address)).unwrap().value.initialized();
+            assert_eq!(["/", "/posts/7"].map(is_cached), expected);
+        }
+    }
+
+    #[test]
+    fn an_entry_in_the_making_is_shared_until_something_it_may_show_changes() {
+        let versions = Versions::new(Duration::from_hours(1));
+        let cache: SingleFlightCache<()> = SingleFlightCache::new(&versions, 1_000_000);
+        let first = cache.entry(at("/posts/7")).unwrap();
+        assert!(Arc::ptr_eq(&first, &cache.entry(at("/posts/7")).unwrap()));
+        // Its topic is not known yet, so any change may be one of it.
+        versions.invalidate_post(8);
+        let second = cache.entry(at("/posts/7")).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        second.set_topic(Topic::Post(7));
+        versions.invalidate_post(7);
+        // From now on the address is known to show this post.
+        let third = cache.entry(at("/posts/7")).unwrap();
+        versions.invalidate_post(8);
+        assert!(Arc::ptr_eq(&third, &cache.entry(at("/posts/7")).unwrap()));
     }
 }

@@ -55,7 +55,8 @@ pub async fn render_error_page(
 ) -> Response {
     let is_fragment = wants_fragment(request.headers());
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let mut came_from = page::came_from(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
+    let mut referring_page =
+        page::referring_page(request.headers(), &site).unwrap_or_else(|| "/".to_owned());
     let mut context = PageContext::bare(&site, request.uri());
     let reference = request.extensions().get::<RequestId>().cloned();
 
@@ -65,14 +66,14 @@ pub async fn render_error_page(
     }
     context.viewer = response.extensions().get::<Viewer>().cloned();
     if let Some(Anchor(anchor)) = response.extensions().get() {
-        came_from.push_str(anchor);
+        referring_page.push_str(anchor);
     }
     let status = response.status();
     let message = describe(&response);
     if is_fragment {
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED
-            && let Ok(login) = HeaderValue::from_str(&page::login_url(&came_from))
+            && let Ok(login) = HeaderValue::from_str(&page::login_url(&referring_page))
         {
             headers.insert("hx-redirect", login);
         }
@@ -81,7 +82,7 @@ pub async fn render_error_page(
         return with_html(response, ErrorPart { message: &message }.render());
     }
     if status == StatusCode::UNAUTHORIZED && only_reads {
-        let (head, _) = page::see_other(&page::login_url(&context.here)).into_parts();
+        let (head, _) = page::see_other(&page::login_url(&context.current_path)).into_parts();
         *response.status_mut() = head.status;
         response.headers_mut().extend(head.headers);
         return response;
@@ -94,7 +95,7 @@ pub async fn render_error_page(
             .then(|| reference.map(|id| id.to_string()))
             .flatten(),
         offers_log_in: status == StatusCode::UNAUTHORIZED,
-        next: came_from,
+        next: referring_page,
     };
     with_html(response, page.render())
 }

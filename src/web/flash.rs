@@ -14,7 +14,7 @@ use axum::{
 
 use crate::{
     config::Site,
-    web::{htmx::wants_fragment, middleware::cookies},
+    web::{cookies, htmx::wants_fragment},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod client;
+pub mod cookies;
 pub mod cursor;
 pub mod error;
 pub mod error_page;

@@ -37,14 +37,14 @@ pub struct PageContext {
     pub viewer: Option<Viewer>,
     pub flash: Option<Flash>,
     /// Path and query of this page: where a log-in leads back to.
-    pub here: String,
+    pub current_path: String,
     /// Where the page hears what changes while it is open.
-    pub live: Option<LiveAddress>,
+    pub stream_url: Option<StreamUrl>,
 }
 
 /// The address of a stream of changes, for the page that is being made.
 #[derive(Debug, Clone)]
-pub struct LiveAddress(pub String);
+pub struct StreamUrl(pub String);
 
 impl PageContext {
     /// What the site is for, where a page has nothing of its own to say.
@@ -53,8 +53,14 @@ impl PageContext {
 
     /// The context of a page about which nothing is known but its address.
     pub fn bare(site: &Arc<Site>, uri: &Uri) -> PageContext {
-        let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
-        PageContext { site: site.clone(), viewer: None, flash: None, here, live: None }
+        let current_path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        PageContext {
+            site: site.clone(),
+            viewer: None,
+            flash: None,
+            current_path,
+            stream_url: None,
+        }
     }
 
     pub fn viewer_id(&self) -> Option<UserId> {
@@ -68,7 +74,7 @@ impl PageContext {
 
     /// The address that leads through the log-in page and back to `anchor` on this page.
     pub fn log_in_url(&self, anchor: &str) -> String {
-        login_url(&format!("{}{anchor}", self.here))
+        login_url(&format!("{}{anchor}", self.current_path))
     }
 }
 
@@ -85,7 +91,7 @@ where
         let mut context = PageContext::bare(&Arc::from_ref(state), &parts.uri);
         context.viewer = parts.extensions.get().cloned();
         context.flash = parts.extensions.get().copied();
-        context.live = parts.extensions.get().cloned();
+        context.stream_url = parts.extensions.get().cloned();
         Ok(context)
     }
 }
@@ -138,7 +144,7 @@ fn with_next(door: &str, next: &str) -> String {
 }
 
 /// The page of this site on which the visitor acted: htmx says it itself, a form's `Referer` does.
-pub fn came_from(headers: &HeaderMap, site: &Site) -> Option<String> {
+pub fn referring_page(headers: &HeaderMap, site: &Site) -> Option<String> {
     let url = headers.get("hx-current-url").or_else(|| headers.get(header::REFERER))?;
     let url = url::Url::parse(url.to_str().ok()?).ok()?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());

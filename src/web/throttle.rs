@@ -93,15 +93,19 @@ impl Throttle {
         self.limiters.is_some()
     }
 
-    /// Counts one `act` of `who`; beyond the budget it is a 429 that says when to come back.
-    pub fn take(&self, act: RateLimit, who: impl Hash) -> Result<()> {
+    /// Counts one request of `subject` (a client or a member) against `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RateLimited`] beyond the limit; it says when to try again.
+    pub fn check(&self, limit: RateLimit, subject: impl Hash) -> Result<()> {
         let Some(limiters) = &self.limiters else { return Ok(()) };
-        let key = self.hasher.hash_one((act, who));
+        let key = self.hasher.hash_one((limit, subject));
         let limiter =
-            limiters.get_or_insert_with(&key, || Ok::<_, Error>(Arc::new(act.limiter())))?;
+            limiters.get_or_insert_with(&key, || Ok::<_, Error>(Arc::new(limit.limiter())))?;
         limiter.check().map_err(|until| {
-            tracing::warn!(?act, "throttled");
-            metrics().refused(act.name());
+            tracing::warn!(?limit, "rate limited");
+            metrics().refused(limit.name());
             Error::RateLimited { wait: until.wait_time_from(DefaultClock::default().now()) }
         })
     }
@@ -115,24 +119,24 @@ mod tests {
     fn a_budget_is_each_clients_own_and_says_when_to_come_back() {
         let throttle = Throttle::new(true);
         for _ in 0..5 {
-            assert!(throttle.take(RateLimit::SignUp, "here").is_ok());
+            assert!(throttle.check(RateLimit::SignUp, "here").is_ok());
         }
-        match throttle.take(RateLimit::SignUp, "here") {
+        match throttle.check(RateLimit::SignUp, "here") {
             Err(Error::RateLimited { wait }) => {
                 assert!(wait > Duration::from_mins(11) && wait <= Duration::from_mins(12));
             }
             other => panic!("{other:?}"),
         }
-        assert!(throttle.take(RateLimit::SignUp, "there").is_ok());
-        assert!(throttle.take(RateLimit::Guess, "here").is_ok());
-        assert!((0..100).all(|_| Throttle::new(false).take(RateLimit::SignUp, "here").is_ok()));
+        assert!(throttle.check(RateLimit::SignUp, "there").is_ok());
+        assert!(throttle.check(RateLimit::Guess, "here").is_ok());
+        assert!((0..100).all(|_| Throttle::new(false).check(RateLimit::SignUp, "here").is_ok()));
     }
 
     #[test]
     fn two_hundred_thousand_clients_are_forgotten_in_turn() {
         let throttle = Throttle::new(true);
         for client in 0..200_000 {
-            assert!(throttle.take(RateLimit::Guess, client).is_ok());
+            assert!(throttle.check(RateLimit::Guess, client).is_ok());
         }
         assert!(throttle.limiters.unwrap().len() <= CLIENTS);
     }

@@ -9,12 +9,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    server::Program,
-    support::{
-        Database, JWT_SECRET, PASSWORD, Reply, TestSite, database, empty_directory, encode,
-        post_office::PostOffice, social_post,
-    },
+use crate::support::{
+    Database, JWT_SECRET, PASSWORD, Reply, TestSite, database, empty_directory, encode,
+    post_office::PostOffice, program::Program, social_post,
 };
 
 /// A program of `tests/python/requirements.txt`, in an empty directory of its own.

@@ -13,12 +13,11 @@ use std::{
 use serde_json::json;
 use social_post::{server::Peer, web::throttle::Throttle};
 
-use crate::{
-    server::{Program, post},
-    support::{
-        Database, PASSWORD, Reply, TestSite, Visitor, database, encode, post_office::PostOffice,
-        statements,
-    },
+use crate::support::{
+    Database, PASSWORD, Reply, TestSite, Visitor, database, encode,
+    post_office::PostOffice,
+    program::{Program, post},
+    statements,
 };
 
 const WRONG: &str = "wrong password here";

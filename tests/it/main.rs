@@ -11,6 +11,7 @@
 mod account;
 mod api;
 mod backup;
+mod changes;
 mod cli;
 mod cors;
 mod deploy;

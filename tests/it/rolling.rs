@@ -21,9 +21,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    server::{Crowd, Ledger, PATIENCE, Program, free_port, get, post},
-    support::{Database, PASSWORD, Reply, database, empty_directory, wire::parse},
+use crate::support::{
+    Database, PASSWORD, Reply, database, empty_directory,
+    ledger::{Crowd, Ledger},
+    program::{PATIENCE, Program, free_port, get, post},
+    wire::parse,
 };
 
 /// As nginx treats an `upstream` with `keepalive_timeout 2s`: what is idle for longer, or was hung

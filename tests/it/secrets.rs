@@ -17,12 +17,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    server::{Program, get, post},
-    support::{
-        BROKEN_TITLES, PASSWORD, TestSite, absent_database, command, database, oracle, social_post,
-        wire::{exchange, listen},
-    },
+use crate::support::{
+    BROKEN_TITLES, PASSWORD, TestSite, absent_database, command, database, oracle,
+    program::{Program, get, post},
+    social_post,
+    wire::{exchange, listen},
 };
 
 const ANYWHERE: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
@@ -270,7 +269,7 @@ async fn what_matters_for_security_is_in_the_log_one_line_each_whatever_is_sent(
         let answered = own.last().unwrap();
         assert_eq!(
             (&answered["message"], &answered["status"]),
-            (&"answered".into(), &status.into())
+            (&"request completed".into(), &status.into())
         );
         assert!(answered["timestamp"].as_str().unwrap().ends_with('Z'), "in UTC");
     }
@@ -334,16 +333,16 @@ async fn what_one_changes_of_ones_account_and_what_is_too_often_is_in_the_log() 
         let own = entries.iter().filter(|entry| entry["span"]["id"] == id);
         own.filter_map(|entry| entry["message"].as_str()).collect()
     };
-    let mut throttled = 0;
+    let mut rate_limited = 0;
     for (id, status, said) in &asked {
         let found = said_under(id);
-        assert!(said.is_empty() || found == [*said, "answered"], "{said}: {found:?}");
+        assert!(said.is_empty() || found == [*said, "request completed"], "{said}: {found:?}");
         if said.is_empty() && *status == 429 {
-            throttled += 1;
-            assert_eq!(found, ["throttled", "answered"]);
+            rate_limited += 1;
+            assert_eq!(found, ["rate limited", "request completed"]);
         }
     }
-    assert!(throttled > 0, "a network has its budget too");
+    assert!(rate_limited > 0, "a network has its budget too");
 }
 
 /// A bad cookie costs the log no more than a good one, whatever it is asked for.

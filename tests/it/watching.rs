@@ -10,8 +10,11 @@ use tokio::time::sleep;
 
 use crate::{
     secrets::entries,
-    server::{PATIENCE, Program, free_port, get, post},
-    support::{PASSWORD, Reply, TestSite, database, wire::exchange},
+    support::{
+        PASSWORD, Reply, TestSite, database,
+        program::{PATIENCE, Program, free_port, get, post},
+        wire::exchange,
+    },
 };
 
 const ANYWHERE: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
@@ -201,7 +204,7 @@ async fn the_id_that_a_proxy_gives_a_request_stands_in_its_answer_and_in_every_l
         entries.iter().filter(|entry| entry["span"]["id"] == id).collect()
     };
     let searched = under(given);
-    assert_eq!(searched.last().unwrap()["message"], "answered");
+    assert_eq!(searched.last().unwrap()["message"], "request completed");
     let slow = searched.iter().find(|entry| entry.to_string().contains("slow")).unwrap();
     assert!(slow.to_string().contains("search_query"), "the statement itself: {slow}");
     let failed = under(failing);

@@ -4,10 +4,8 @@ use sqlx::PgPool;
 
 use crate::{
     identity::PostId,
-    posts::{
-        Score,
-        rank::{Neighbour, RankExplanation},
-    },
+    posts::rank::{Neighbour, RankExplanation},
+    score::Score,
 };
 
 /// Where the post stands in the hot list; `None` if there is no such post. Walks the list's index: from

@@ -4,7 +4,7 @@ pub mod db;
 
 use time::OffsetDateTime;
 
-use crate::{identity::PostId, posts::Score};
+use crate::{identity::PostId, score::Score};
 
 /// The numbers behind a post's place.
 #[derive(Debug, Clone)]

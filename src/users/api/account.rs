@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{
     identity::Viewer,
+    live::Change,
     users::{
         account::{self, Accounts, EmailProblem},
         api::{User, invalid_field, no_store, refused, taken_fields},
@@ -74,14 +75,14 @@ pub async fn change_password(
     accounts: Accounts,
     State(pool): State<PgPool>,
     Json(typed): Json<PasswordChange>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let details = db::private_details(&pool, viewer.id).await?.ok_or(Error::BadToken)?;
     let PasswordChange { current_password, new_password } = typed;
     accounts
         .change_password(&viewer, &details, &current_password, &new_password)
         .await?
         .map_err(|reason| refused(reason, |bad| invalid_field("new_password", &bad)))?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -109,7 +110,7 @@ pub async fn change_email(
     viewer: Viewer,
     accounts: Accounts,
     Json(typed): Json<EmailChange>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let changed = accounts.change_email(&viewer, &typed.current_password, &typed.email).await?;
     let changed = changed.map_err(|reason| {
         refused(reason, |problem| match problem {
@@ -117,10 +118,11 @@ pub async fn change_email(
             EmailProblem::Taken(taken) => taken_fields(&[taken]),
         })
     })?;
-    Ok(match changed {
+    let status = match changed {
         account::EmailChange::LinkSent => StatusCode::ACCEPTED,
         account::EmailChange::Changed => StatusCode::NO_CONTENT,
-    })
+    };
+    Ok((Change::Nothing, status))
 }
 
 /// Your data.
@@ -210,9 +212,9 @@ pub async fn delete_account(
     viewer: Viewer,
     accounts: Accounts,
     Json(typed): Json<AccountDeletion>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     accounts.delete(&viewer, &typed.current_password).await?.map_err(|reason| {
         refused(reason, |last_admin| Error::Conflict(last_admin.to_string().into()))
     })?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::All, StatusCode::NO_CONTENT))
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    live::Change,
     users::{
         account::Accounts,
         api::{invalid_field, no_store},
@@ -76,5 +77,5 @@ pub async fn log_in(
     let access_token = tokens.issue(authenticated).map_err(Error::internal)?;
     tracing::info!(user = authenticated.user.0, "issued a token");
     let token = Token { access_token, token_type: "bearer", expires_in: tokens.lifetime() };
-    Ok(no_store(Json(token).into_response()))
+    Ok(Change::Nothing.on(no_store(Json(token).into_response())))
 }

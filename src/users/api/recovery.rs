@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use crate::{
+    live::Change,
     users::{
         account::{Accounts, ForgotRefused, LinkRefused},
         api::{invalid_field, taken_fields},
@@ -37,12 +38,12 @@ pub struct ForgottenPassword {
 pub async fn forgot_password(
     accounts: Accounts,
     Json(typed): Json<ForgottenPassword>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     accounts.forgot_password(&typed.email)?.map_err(|reason| match reason {
         ForgotRefused::NoEmail => Error::NotFound,
         ForgotRefused::Bad(bad) => invalid_field("email", &bad),
     })?;
-    Ok(StatusCode::ACCEPTED)
+    Ok((Change::Nothing, StatusCode::ACCEPTED))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -75,13 +76,13 @@ pub async fn reset_password(
     accounts: Accounts,
     State(pool): State<PgPool>,
     Json(typed): Json<PasswordReset>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let link = links::find(&pool, &typed.token, Purpose::Password).await?.ok_or(Error::NotFound)?;
     accounts.reset_password(&link, &typed.new_password).await?.map_err(|reason| match reason {
         LinkRefused::Expired => Error::NotFound,
         LinkRefused::Problem(bad) => invalid_field("new_password", &bad),
     })?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -111,11 +112,11 @@ pub async fn confirm_email(
     accounts: Accounts,
     State(pool): State<PgPool>,
     Json(typed): Json<EmailConfirmation>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     let link = links::find(&pool, &typed.token, Purpose::Email).await?.ok_or(Error::NotFound)?;
     accounts.confirm_email(&link).await?.map_err(|reason| match reason {
         LinkRefused::Expired => Error::NotFound,
         LinkRefused::Problem(taken) => taken_fields(&[taken]),
     })?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::{
     config::Site,
     identity::Viewer,
+    live::Change,
     users::{
         account,
         sessions::{self, db::ActiveSession, device},
@@ -69,9 +70,9 @@ pub async fn end(
     viewer: Viewer,
     State(pool): State<PgPool>,
     Path(id): Path<Uuid>,
-) -> Result<StatusCode> {
+) -> Result<(Change, StatusCode)> {
     account::end_session(&pool, &viewer, id).await?.ok_or(Error::NotFound)?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 /// Log out everywhere
@@ -81,9 +82,9 @@ pub async fn end(
     delete, path = "/api/v1/users/me/sessions", operation_id = "end_sessions", tag = "account",
     responses((status = 204, description = "Ended")),
 )]
-pub async fn end_all(viewer: Viewer, State(pool): State<PgPool>) -> Result<StatusCode> {
+pub async fn end_all(viewer: Viewer, State(pool): State<PgPool>) -> Result<(Change, StatusCode)> {
     account::end_other_sessions(&pool, &viewer, None).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }
 
 /// End all tokens
@@ -93,7 +94,10 @@ pub async fn end_all(viewer: Viewer, State(pool): State<PgPool>) -> Result<Statu
     delete, path = "/api/v1/users/me/tokens", operation_id = "end_tokens", tag = "account",
     responses((status = 204, description = "Ended")),
 )]
-pub async fn end_tokens(viewer: Viewer, State(pool): State<PgPool>) -> Result<StatusCode> {
+pub async fn end_tokens(
+    viewer: Viewer,
+    State(pool): State<PgPool>,
+) -> Result<(Change, StatusCode)> {
     account::end_tokens(&pool, &viewer).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Change::Nothing, StatusCode::NO_CONTENT))
 }

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use crate::{
     config::Site,
+    live::Change,
     users::{
         account::{Accounts, SignUpFields},
         api::taken_fields,
@@ -80,7 +81,8 @@ pub async fn sign_up(
         HeaderValue::from_str(&format!("/api/v1/users/{username}")).map_err(Error::internal)?;
     let user =
         NewUser { id: made.user.0, username: username.to_string(), created_at: person.created_at };
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(user)).into_response())
+    Ok((StatusCode::CREATED, Change::Lists, [(header::LOCATION, location)], Json(user))
+        .into_response())
 }
 
 fn invalid_fields(fields: SignUpFields) -> Error {

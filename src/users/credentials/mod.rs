@@ -24,7 +24,7 @@ use crate::{
     web::{
         Error, Result,
         client::ClientNet,
-        middleware::cookies,
+        cookies,
         throttle::{RateLimit, Throttle},
     },
 };
@@ -125,7 +125,7 @@ impl Authenticator {
         };
         if self.throttle.is_on() {
             if !is_known_device {
-                self.throttle.take(RateLimit::Guess, self.client)?;
+                self.throttle.check(RateLimit::Guess, self.client)?;
             }
             if let Some(wait) = db::count_attempt(&self.db, &key).await? {
                 metrics().refused("tries_at_account");
@@ -162,17 +162,17 @@ impl Authenticator {
 
     /// Counts a question whether a name or an address is taken, as a guess; a 429 over the limit.
     pub fn check_guess_limit(&self) -> Result<()> {
-        self.throttle.take(RateLimit::Guess, self.client)
+        self.throttle.check(RateLimit::Guess, self.client)
     }
 
     /// Counts a new account; a 429 over the limit.
     pub fn check_sign_up_limit(&self) -> Result<()> {
-        self.throttle.take(RateLimit::SignUp, self.client)
+        self.throttle.check(RateLimit::SignUp, self.client)
     }
 
     /// Counts a link sent to `email`; a 429 over the limit.
     pub fn check_mail_limit(&self, email: &Email) -> Result<()> {
-        self.throttle.take(RateLimit::Mail, email.canonical())
+        self.throttle.check(RateLimit::Mail, email.canonical())
     }
 
     /// Remembers this device as one of `user`'s; returns the cookie that identifies it from now on.

@@ -12,6 +12,7 @@ use tower_sessions::Session;
 
 use crate::{
     identity::Viewer,
+    live::Change,
     users::{
         account::{self, Accounts},
         log_in::LogIn,
@@ -64,7 +65,7 @@ pub async fn log_in(
         Ok(Some(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other(&next)).await?;
             tracing::info!(user = authenticated.user.0, "logged in");
-            return Ok(Flash::LoggedIn.on(response));
+            return Ok(Change::Nothing.on(Flash::LoggedIn.on(response)));
         }
         Ok(None) => ("Wrong user name, e-mail or password.".to_owned(), None),
         Err(error) => {
@@ -94,5 +95,5 @@ pub async fn log_out(
 ) -> Result<Response> {
     let key = session.id().map(sessions::key);
     account::log_out(&db, &viewer, key.as_deref()).await?;
-    Ok(forget_all(see_other("/"), &context.site))
+    Ok(Change::Nothing.on(forget_all(see_other("/"), &context.site)))
 }

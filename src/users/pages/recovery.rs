@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use crate::{
+    live::Change,
     users::{
         BadEmail,
         account::{Accounts, ForgotRefused, LinkRefused},
@@ -56,7 +57,7 @@ pub async fn forgot(
     let sent = accounts.forgot_password(&email);
     let mut page = Forgot { context, sends_mail, email, problem: None, notice: None };
     match sent {
-        Ok(Ok(())) => Ok(Flash::ResetSent.on(see_other("/login"))),
+        Ok(Ok(())) => Ok(Change::Nothing.on(Flash::ResetSent.on(see_other("/login")))),
         Ok(Err(ForgotRefused::NoEmail)) => Ok((StatusCode::NOT_FOUND, Page(page)).into_response()),
         Ok(Err(ForgotRefused::Bad(bad))) => {
             page.problem = Some(bad);
@@ -117,7 +118,7 @@ pub async fn reset(
         return Ok((StatusCode::NOT_FOUND, Page(Reset::new(context, None))).into_response());
     };
     match accounts.reset_password(&link, &typed.new_password).await {
-        Ok(Ok(())) => Ok(Flash::PasswordReset.on(see_other("/login"))),
+        Ok(Ok(())) => Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login")))),
         Ok(Err(LinkRefused::Problem(bad))) => {
             let page = Reset { problem: Some(bad), ..Reset::new(context, Some(link)) };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
@@ -171,7 +172,7 @@ pub async fn confirm(
     match confirmed {
         Ok(()) => {
             let next = if context.viewer.is_some() { "/settings" } else { "/" };
-            Ok(Flash::EmailConfirmed.on(see_other(next)))
+            Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(next))))
         }
         Err(LinkRefused::Problem(taken)) => {
             let page = Confirm { context, link, notice: Some(taken.to_string()) };

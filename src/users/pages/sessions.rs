@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     identity::Viewer,
+    live::Change,
     users::{
         account,
         pages::forget_session,
@@ -80,7 +81,7 @@ pub async fn revoke(
             let handle: Uuid = handle.parse().map_err(|_| Error::NotFound)?;
             let ended = account::end_session(&db, &viewer, handle).await?.ok_or(Error::NotFound)?;
             if ended == current {
-                return Ok(forget_session(see_other("/"), &context.site));
+                return Ok(Change::Nothing.on(forget_session(see_other("/"), &context.site)));
             }
             Flash::SessionEnded
         }
@@ -92,9 +93,9 @@ pub async fn revoke(
     };
     if wants_fragment(&headers) {
         let sessions = db::list(&db, viewer.id, &current, &context.site).await?;
-        return Ok(Page(SessionList { sessions }).into_response());
+        return Ok((Change::Nothing, Page(SessionList { sessions })).into_response());
     }
-    Ok(flash.on(see_other("/settings/sessions")))
+    Ok(Change::Nothing.on(flash.on(see_other("/settings/sessions"))))
 }
 
 /// The key of the request's own session.

@@ -11,6 +11,7 @@ use sqlx::PgPool;
 
 use crate::{
     identity::Viewer,
+    live::Change,
     users::{
         account::{self, Accounts, EmailChange, Refused},
         db::{self, PrivateDetails},
@@ -133,7 +134,7 @@ pub async fn change_password(
     let failed = match changed {
         Ok(Ok(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other("/settings")).await?;
-            return Ok(Flash::PasswordChanged.on(response));
+            return Ok(Change::Nothing.on(Flash::PasswordChanged.on(response)));
         }
         Ok(Err(refused)) => Ok(refused),
         Err(error) => Err(error),
@@ -160,8 +161,13 @@ pub async fn change_email(
     let EmailForm { current_password, email: typed_email } = typed;
     let changed = accounts.change_email(&viewer, &current_password, &typed_email).await;
     let failed = match changed {
-        Ok(Ok(EmailChange::LinkSent)) => return Ok(Flash::LinkSent.on(see_other("/settings"))),
-        Ok(Ok(EmailChange::Changed)) => return Ok(Flash::EmailChanged.on(see_other("/settings"))),
+        Ok(Ok(changed)) => {
+            let flash = match changed {
+                EmailChange::LinkSent => Flash::LinkSent,
+                EmailChange::Changed => Flash::EmailChanged,
+            };
+            return Ok(Change::Nothing.on(flash.on(see_other("/settings"))));
+        }
         Ok(Err(refused)) => Ok(refused.map(|problem| problem.to_string())),
         Err(error) => Err(error),
     };
@@ -210,7 +216,8 @@ pub async fn delete(
 ) -> Result<Response> {
     let failed = match accounts.delete(&viewer, &typed.current_password).await {
         Ok(Ok(())) => {
-            return Ok(Flash::AccountDeleted.on(forget_session(see_other("/"), &context.site)));
+            let response = forget_session(see_other("/"), &context.site);
+            return Ok(Change::All.on(Flash::AccountDeleted.on(response)));
         }
         Ok(Err(refused)) => Ok(refused),
         Err(error) => Err(error),

@@ -8,6 +8,7 @@ use axum::{
 use serde::Deserialize;
 
 use crate::{
+    live::Change,
     users::{
         Taken,
         account::{Accounts, SignUpFields},
@@ -75,7 +76,7 @@ pub async fn sign_up(
     match outcome {
         Ok(Ok(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other(&typed.next)).await?;
-            Ok(Flash::Welcome.on(response))
+            Ok(Change::Lists.on(Flash::Welcome.on(response)))
         }
         Ok(Err(problems)) => {
             let page = SignUpPage { context, typed, problems, notice: None };

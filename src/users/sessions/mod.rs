@@ -59,7 +59,7 @@ pub async fn open(
 /// The header that makes a browser forget the session. The library's own lacks `Secure`, without
 /// which a browser keeps a `__Host-` cookie.
 pub fn clearing_cookie(site: &Site) -> String {
-    crate::web::middleware::cookies::build(site, "sid", "", 0)
+    crate::web::cookies::build(site, "sid", "", 0)
 }
 
 /// What the database stores in place of a session's id: half a SHA-256 of it, so that reading the

@@ -1,4 +1,4 @@
-//! How many bytes a request may have, and how long it may take to arrive.
+//! Limits on a request: the size of its body and its address, and the time in which they arrive.
 
 use std::time::Duration;
 
@@ -14,25 +14,26 @@ use tokio::time::timeout;
 
 use crate::web::Error;
 
-/// A form of a few short fields.
+/// The body limit of a form with a few short fields, in bytes.
 pub const SMALL_BODY: usize = 8 * 1024;
-/// 40,000 characters of four bytes, each byte written as `%XX`, and the fields beside them.
+/// The body limit of a post, in bytes: 40,000 characters of four bytes, each byte written as `%XX`, and
+/// the other fields.
 pub const POST_BODY: usize = 512 * 1024;
 
-/// For a form to arrive whole, over a poor line.
-const UPLOAD: Duration = Duration::from_secs(12);
+/// How long a body may take to arrive, over a slow connection.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// Reads the form before anything else, so that a slow line takes nothing from the time for the
-/// work, and a client that goes away in the middle of it has asked for nothing.
+/// Buffers the whole body before anything else runs. A slow upload does not use up the request's
+/// timeout, and a client that disconnects during it has made no request.
 pub async fn buffer_body(request: Request, next: Next) -> Response {
-    match timeout(UPLOAD, whole(request)).await {
+    match timeout(UPLOAD_TIMEOUT, whole(request)).await {
         Ok(Ok(request)) => next.run(request).await,
         Ok(Err(error)) => error.into_response(),
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
 }
 
-/// The request with all of its body in memory.
+/// The request with its whole body in memory.
 async fn whole(request: Request) -> Result<Request, Error> {
     let (head, body) = request.into_parts();
     if body.size_hint().lower() > POST_BODY as u64 {
@@ -45,15 +46,16 @@ async fn whole(request: Request) -> Result<Request, Error> {
     }
 }
 
-/// Addresses longer than this are nobody's.
-const MAX_ADDRESS: usize = 4096;
-/// The longest search, 200 characters of four bytes, each byte written as `%XX`, and what goes
-/// with it.
+/// The longest address, path and query, in bytes.
+const MAX_URI: usize = 4096;
+/// The longest query, in bytes: a search of 200 characters of four bytes, each byte written as `%XX`,
+/// and its other parameters.
 const MAX_QUERY: usize = 3072;
 
+/// Refuses addresses that are longer than any of this site with a 414.
 pub async fn limit_uri_length(request: Request, next: Next) -> Response {
     let uri = request.uri();
-    let is_long = uri.path_and_query().is_some_and(|all| all.as_str().len() > MAX_ADDRESS)
+    let is_long = uri.path_and_query().is_some_and(|all| all.as_str().len() > MAX_URI)
         || uri.query().is_some_and(|query| query.len() > MAX_QUERY);
     if is_long { StatusCode::URI_TOO_LONG.into_response() } else { next.run(request).await }
 }

@@ -1,21 +1,21 @@
-//! Keeps other sites from acting in a visitor's name, by what the browser says of where a request
-//! comes from. No token, so no page has to carry one and every page can be shared.
+//! CSRF protection: refuses requests that another site made a browser send, by the origin that the
+//! browser states. It needs no token in the pages, so every page can be cached and shared.
 //!
-//! Rules: OWASP's CSRF cheat sheet and Go 1.25's `CrossOriginProtection`, but for one: a request
-//! without either header is let in only while it carries no session.
+//! The rules are those of OWASP's CSRF cheat sheet and of Go 1.25's `CrossOriginProtection`, with one
+//! difference: a request with neither header is allowed only without a session.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, Method, header},
+    http::{HeaderMap, HeaderName, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
 use crate::{
     config::Site,
-    web::{Error, middleware::cookies},
+    web::{Error, cookies},
 };
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -25,13 +25,11 @@ pub async fn same_origin_only(
     request: Request,
     next: Next,
 ) -> Response {
-    let changes_nothing =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    if changes_nothing || is_own(request.headers(), &site) {
+    if request.method().is_safe() || is_same_origin(request.headers(), &site) {
         return next.run(request).await;
     }
     let base_url = site.base_url.origin();
-    // Not the path, which may hold a secret; the line that says "answered" has the route.
+    // Not the path, which may contain a secret; the line "request completed" has the route.
     tracing::warn!(
         base_url,
         origin = ?request.headers().get(header::ORIGIN),
@@ -42,11 +40,12 @@ pub async fn same_origin_only(
     Error::CrossSite { ours: base_url.to_owned() }.into_response()
 }
 
-fn is_own(headers: &HeaderMap, site: &Site) -> bool {
+/// Whether the browser says that the request comes from a page of this site.
+fn is_same_origin(headers: &HeaderMap, site: &Site) -> bool {
     let origin = one(headers, &header::ORIGIN);
     let is_ours = |origin: &[u8]| origin == site.base_url.origin().as_bytes();
     match (one(headers, &SEC_FETCH_SITE), origin) {
-        // "none" is a person's own doing, such as a reload; no browser says it of a form elsewhere.
+        // "none" is a user's own action, such as a reload; no browser sends it for another site's form.
         (One::Value(b"same-origin"), _) | (One::Value(b"none"), One::Absent) => true,
         (One::Value(b"none") | One::Absent, One::Value(origin)) => is_ours(origin),
         (One::Absent, One::Absent) => cookies::read(headers, &site.cookie_name("sid")).is_none(),

@@ -1,4 +1,4 @@
-//! Headers that every answer carries, whatever its status.
+//! Headers of every response, whatever its status: security and caching.
 
 use std::sync::Arc;
 
@@ -9,9 +9,10 @@ use axum::{
     response::Response,
 };
 
+use crate::web::cache::CachePolicy;
 use crate::{config::Site, identity::Viewer};
 
-/// There is no inline script or style anywhere, so neither nonce nor hash is needed.
+/// No page has an inline script or style, so neither a nonce nor a hash is needed.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'; object-src 'none'; manifest-src 'self'";
@@ -30,6 +31,7 @@ const FIXED: [(HeaderName, &str); 7] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
+/// Sets the security headers.
 pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -45,36 +47,33 @@ pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Nex
     response
 }
 
-/// Marks an answer that holds what only this visitor may see and that nobody should keep.
-pub async fn no_store(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// Writes `Cache-Control` from the handler's [`CachePolicy`]; a response without one holds what only
+/// this client may see, and is not stored.
+///
+/// A page depends on the session and on whether htmx asks for a fragment, so caches must keep these
+/// apart.
+pub async fn cache_control(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let is_personal = response.extensions().get::<Viewer>().is_some();
+    let value = match response.extensions().get::<CachePolicy>() {
+        None => "no-store",
+        Some(_) if is_personal => "private, no-cache",
+        Some(_) => "no-cache",
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Cookie, HX-Request-Type"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(value));
     response
 }
 
-/// The same, for an answer that does not say otherwise.
+/// `no-store` for a response that does not say otherwise.
 pub async fn no_store_by_default(mut response: Response) -> Response {
     let value = HeaderValue::from_static("no-store");
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(value);
     response
 }
 
-/// A page depends on who asks and on whether htmx asks for a part of it, so caches must keep these
-/// apart; what a viewer sees is nobody else's.
-pub async fn caching(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let is_personal = response.extensions().get::<Viewer>().is_some();
-    let headers = response.headers_mut();
-    headers.append(header::VARY, HeaderValue::from_static("Cookie, HX-Request-Type"));
-    let policy = if is_personal { "private, no-cache" } else { "no-cache" };
-    set_default(headers, header::CACHE_CONTROL, policy);
-    response
-}
-
-fn set_default(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
-    headers.entry(name).or_insert(HeaderValue::from_static(value));
-}
-
-/// Whether an answer may be packed in `coding`.
+/// Whether the client accepts the content coding `coding`.
 pub fn accepts(headers: &HeaderMap, coding: &str) -> bool {
     items(headers, &header::ACCEPT_ENCODING).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
@@ -82,7 +81,7 @@ pub fn accepts(headers: &HeaderMap, coding: &str) -> bool {
     })
 }
 
-/// What stands between the commas of a header.
+/// The items of a header that is a comma-separated list.
 pub fn items<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)

@@ -1,8 +1,9 @@
-//! The pages that everybody sees alike, kept for a moment in the forms in which they are sent.
+//! The page cache: pages that are the same for everyone without a session, in the encodings in which
+//! they are sent.
 //!
-//! Whoever asks without a session gets the same page as anybody else. It is rendered once, however
-//! many ask at once, and kept with its compressed forms until something on it changes, and for a
-//! second at most: what another program writes into the database is seen after that.
+//! Such a page is rendered once, however many clients request it at the same time, and kept until
+//! something on it changes, a second at most: a change that another program writes into the
+//! database is visible after that.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +21,7 @@ use crate::{
     config::Site,
     metrics::metrics,
     web::{
-        cache::{Lookup, SingleFlightCache, Topic, Versions},
+        cache::{CachePolicy, Lookup, SingleFlightCache, Topic, Versions},
         etag,
         htmx::wants_fragment,
         middleware::headers::accepts,
@@ -31,12 +32,13 @@ use crate::{
 /// What all pages together may take, in bytes.
 const MAX_BYTES: u64 = 24 * 1024 * 1024;
 
-/// The kept pages. A clone is the same cache. None in it: this answer is not for everybody.
+/// A clone is the same cache. `None` in it: the response was not the same for everyone.
 #[derive(Clone)]
 pub struct PageCache(SingleFlightCache<Option<Arc<EncodedPage>>>);
 
-/// A page in the forms in which it is sent.
+/// A page in the encodings in which it is sent.
 struct EncodedPage {
+    topic: Topic,
     headers: HeaderMap,
     plain: Bytes,
     brotli: OnceLock<Bytes>,
@@ -44,56 +46,55 @@ struct EncodedPage {
 }
 
 impl PageCache {
-    pub fn new(changes: &Versions) -> PageCache {
-        PageCache(SingleFlightCache::new(changes, MAX_BYTES))
+    pub fn new(versions: &Versions) -> PageCache {
+        PageCache(SingleFlightCache::new(versions, MAX_BYTES))
     }
 }
 
-/// None for pages that are not the same for everybody, such as forms.
-fn topic(path: &str) -> Option<Topic> {
-    let mut parts = path.strip_prefix('/')?.split('/');
-    match (parts.next()?, parts.next(), parts.next()) {
-        ("" | "new" | "top" | "search" | "users", None, None) | ("users", Some(_), None) => {
-            Some(Topic::Lists)
-        }
-        ("posts", Some(id), None) => Some(Topic::Post(id.parse().ok()?)),
-        (_, Some("feed.atom"), None)
-        | ("feed.atom", None, None)
-        | ("users", _, Some("feed.atom")) => Some(Topic::Lists),
-        _ => None,
-    }
+/// What the middleware knows: the cache, and the patterns of the routes whose pages may be in it.
+#[derive(Clone)]
+pub struct Shared {
+    pub cache: PageCache,
+    pub routes: Arc<matchit::Router<()>>,
+    pub site: Arc<Site>,
 }
 
-/// Answers from what is kept where the answer is the same for everybody, and keeps it where it is
-/// not kept yet. The outermost layer: a page that is kept costs nothing further in.
+/// Answers from the cache where the response is the same for everyone, and fills it where it is not
+/// cached yet. The outermost layer: a cached page costs nothing further in.
+///
+/// The routes say which addresses may be cached, the handler's [`CachePolicy`] what a page shows.
 pub async fn page_cache(
-    State((PageCache(pages), site)): State<(PageCache, Arc<Site>)>,
+    State(shared): State<Shared>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    let Shared { cache: PageCache(pages), routes, site } = shared;
     let id = RequestId::of(&request, &site);
     request.extensions_mut().insert(id.clone());
     let path = request.uri().path();
+    let may_be_cached = is_anonymous(&request) && routes.at(path).is_ok();
     let at = Lookup {
         address: request.uri().path_and_query().map_or(path, |address| address.as_str()),
         is_fragment: wants_fragment(request.headers()),
     };
-    let topic = topic(path).filter(|_| is_anonymous(&request));
-    let Some(entry) = topic.and_then(|topic| pages.entry(at, topic)) else {
+    let Some(entry) = may_be_cached.then(|| pages.entry(at)).flatten() else {
         return next.run(request).await;
     };
-    if let Some(Some(kept)) = entry.thing.get() {
-        metrics().page_kept();
-        return kept.answer(Asked::of(&request, id));
+    if let Some(Some(page)) = entry.value.get() {
+        metrics().page_cache_hit();
+        return page.respond(Conditions::from_request(&request, id));
     }
     let key = at.own();
-    let asked = Asked::of(&request, id);
+    let conditions = Conditions::from_request(&request, id);
     let mut waiting = Some((request, next));
     let mut own = None;
-    let page = entry.thing.get_or_init(|| async {
+    let page = entry.value.get_or_init(|| async {
         let (request, next) = waiting.take()?;
-        match EncodedPage::of(next.run(whole(request)).await).await {
-            Ok(kept) => Some(Arc::new(kept)),
+        match EncodedPage::from_response(next.run(unconditional(request)).await).await {
+            Ok(page) => {
+                entry.set_topic(page.topic);
+                Some(Arc::new(page))
+            }
             Err(response) => {
                 own = Some(response);
                 None
@@ -101,36 +102,36 @@ pub async fn page_cache(
         }
     });
     let page = page.await.clone();
-    if let Some(kept) = page {
+    if let Some(page) = page {
         if waiting.is_none() {
-            // Its other forms are about half as long together.
-            pages.put(key, entry, 2048 + kept.plain.len() * 3 / 2);
+            // The compressed encodings together are about half as long.
+            pages.put(key, entry, 2048 + page.plain.len() * 3 / 2);
         }
-        return kept.answer(asked);
+        return page.respond(conditions);
     }
     pages.remove(&key, &entry);
     match (own, waiting) {
         (Some(response), _) => response,
-        // Waited in vain for an answer that was only another's.
+        // Another request filled the entry, and its response was for that client only.
         (None, Some((request, next))) => next.run(request).await,
         (None, None) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// Without a session, without a message that waits to be shown, and not just after writing (`reader`).
+/// Without a session, without a flash message to be shown, and not just after a write (`replica`).
 fn is_anonymous(request: &Request) -> bool {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut cookies = request.headers().get_all(header::COOKIE).iter();
-    let says_who = |cookies: &HeaderValue| {
-        // Whatever is in front of the name, and however it is spelled exactly: that is read further in.
+    let is_personal = |cookies: &HeaderValue| {
+        // Any prefix and any spelling of the name: the exact name is checked further in.
         let holds = |name: &[u8]| cookies.as_bytes().windows(name.len()).any(|part| part == name);
         holds(b"sid") || holds(b"flash") || holds(b"wrote")
     };
-    is_read && !cookies.any(says_who)
+    is_read && !cookies.any(is_personal)
 }
 
-/// The request for the page itself: with its body, in no packing, whether it is known or not.
-fn whole(mut request: Request) -> Request {
+/// The request for the page itself: with its body, not compressed, and unconditional.
+fn unconditional(mut request: Request) -> Request {
     *request.method_mut() = Method::GET;
     for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
         request.headers_mut().remove(name);
@@ -138,43 +139,47 @@ fn whole(mut request: Request) -> Request {
     request
 }
 
-/// How somebody wants to have a page.
-struct Asked {
+/// In which encoding, and with which condition, a client requests a page.
+struct Conditions {
     id: RequestId,
     is_head: bool,
-    is_brotli_fine: bool,
-    is_gzip_fine: bool,
-    /// What they have already.
-    held: Option<HeaderValue>,
+    accepts_brotli: bool,
+    accepts_gzip: bool,
+    /// `If-None-Match`.
+    if_none_match: Option<HeaderValue>,
 }
 
-impl Asked {
-    fn of(request: &Request, id: RequestId) -> Asked {
+impl Conditions {
+    fn from_request(request: &Request, id: RequestId) -> Conditions {
         let headers = request.headers();
-        let is_brotli_fine = accepts(headers, "br");
-        Asked {
+        let accepts_brotli = accepts(headers, "br");
+        Conditions {
             id,
             is_head: request.method() == Method::HEAD,
-            is_brotli_fine,
-            is_gzip_fine: !is_brotli_fine && accepts(headers, "gzip"),
-            held: headers.get(header::IF_NONE_MATCH).cloned(),
+            accepts_brotli,
+            accepts_gzip: !accepts_brotli && accepts(headers, "gzip"),
+            if_none_match: headers.get(header::IF_NONE_MATCH).cloned(),
         }
     }
 }
 
 impl EncodedPage {
-    /// Keeps what may be shown to everybody: a page that says `no-cache`, which others answer with
-    /// `private` or `no-store` instead.
-    async fn of(response: Response) -> Result<EncodedPage, Response> {
+    /// Takes a response that is the same for everyone, as its handler's policy says; returns any
+    /// other as it is.
+    async fn from_response(response: Response) -> Result<EncodedPage, Response> {
+        let policy = response.extensions().get::<CachePolicy>().copied();
         let (mut head, body) = response.into_parts();
-        let policy = head.headers.get(header::CACHE_CONTROL);
+        let topic = match policy {
+            Some(CachePolicy::Shared(topic)) => Some(topic),
+            _ => None,
+        };
         let is_for_all = head.status == StatusCode::OK
-            && policy.is_some_and(|policy| policy == "no-cache")
+            && head.headers.get(header::CACHE_CONTROL).is_some_and(|value| value == "no-cache")
             && !head.headers.contains_key(header::SET_COOKIE)
             && !head.headers.contains_key(header::CONTENT_ENCODING);
-        if !is_for_all {
+        let Some(topic) = topic.filter(|_| is_for_all) else {
             return Err(Response::from_parts(head, body));
-        }
+        };
         let Ok(body) = body.collect().await else {
             return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());
         };
@@ -189,14 +194,14 @@ impl EncodedPage {
             head.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
         let (brotli, gzip) = (OnceLock::new(), OnceLock::new());
-        Ok(EncodedPage { headers: head.headers, plain, brotli, gzip })
+        Ok(EncodedPage { topic, headers: head.headers, plain, brotli, gzip })
     }
 
-    fn answer(&self, asked: Asked) -> Response {
+    fn respond(&self, conditions: Conditions) -> Response {
         let mut headers = self.headers.clone();
-        headers.insert(REQUEST_ID, asked.id.into_value());
+        headers.insert(REQUEST_ID, conditions.id.into_value());
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
-        if let (Some(held), Some(etag)) = (&asked.held, etag)
+        if let (Some(held), Some(etag)) = (&conditions.if_none_match, etag)
             && etag::is_among(held, etag)
         {
             headers.remove(header::CONTENT_TYPE);
@@ -204,9 +209,9 @@ impl EncodedPage {
             *response.headers_mut() = headers;
             return response;
         }
-        let (encoding, body) = if asked.is_brotli_fine {
+        let (encoding, body) = if conditions.accepts_brotli {
             (Some("br"), self.brotli.get_or_init(|| brotli(&self.plain)))
-        } else if asked.is_gzip_fine {
+        } else if conditions.accepts_gzip {
             (Some("gzip"), self.gzip.get_or_init(|| gzip(&self.plain)))
         } else {
             (None, &self.plain)
@@ -214,7 +219,7 @@ impl EncodedPage {
         if let Some(encoding) = encoding {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
-        let mut response = if asked.is_head {
+        let mut response = if conditions.is_head {
             headers.insert(header::CONTENT_LENGTH, body.len().into());
             Response::default()
         } else {
@@ -243,21 +248,4 @@ fn gzip(plain: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::new(6));
     let packed = encoder.write_all(plain).and_then(|()| encoder.finish());
     packed.map(Bytes::from).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_the_same_for_everybody_has_a_topic() {
-        for path in ["/", "/new", "/top", "/search", "/users", "/users/ada", "/feed.atom"] {
-            assert_eq!(topic(path), Some(Topic::Lists), "{path}");
-        }
-        assert_eq!(topic("/posts/7"), Some(Topic::Post(7)));
-        for path in ["/posts/new", "/posts/7/edit", "/login", "/settings", "/api/v1/posts", "/live"]
-        {
-            assert_eq!(topic(path), None, "{path}");
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! Which database answers a read: the replica where what it shows may be a moment old, the primary
-//! for who has just written.
+//! Read replica routing: reads that may be slightly stale go to the replica, and a client that has
+//! just written reads from the primary (read your writes).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -13,23 +13,22 @@ use axum::{
 use sqlx::PgPool;
 use tokio::time::timeout;
 
-use crate::{config::Site, database::Replica, identity::Viewer, web::middleware::cookies};
+use crate::{config::Site, database::Replica, identity::Viewer, web::cookies};
 
-/// The mark of who has just written. It holds nothing and gives no right, so that every process
+/// The cookie of a client that has just written. It has no content and gives no right, so every process
 /// understands it.
 const WROTE: &str = "wrote";
-/// Its life in seconds: longer than a replica may lag and it takes to notice that it does.
-const MARKED: i64 = 10;
+/// The cookie's lifetime in seconds: longer than a replica may lag, plus the time to detect that.
+const WROTE_SECONDS: i64 = 10;
 
-/// The primary still needs its time when the replica has taken this.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the replica may take, so that the primary can still answer in time after it.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The pool for what a handler only reads: the replica's inside of [`read_replica`], else the
-/// primary's.
+/// The pool for a handler's reads: the replica's where [`read_replica`] chose it, else the primary's.
 pub struct ReadPool(pub PgPool);
 
 #[derive(Clone)]
-struct Chosen(PgPool);
+struct ReplicaPool(PgPool);
 
 impl<S: Sync> FromRequestParts<S> for ReadPool
 where
@@ -38,46 +37,46 @@ where
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<ReadPool, Infallible> {
-        let chosen = parts.extensions.get().map(|Chosen(pool)| pool.clone());
-        Ok(ReadPool(chosen.unwrap_or_else(|| PgPool::from_ref(state))))
+        let replica = parts.extensions.get().map(|ReplicaPool(pool)| pool.clone());
+        Ok(ReadPool(replica.unwrap_or_else(|| PgPool::from_ref(state))))
     }
 }
 
-/// Lets the replica answer what may be a moment old. Where it fails, or knows nothing of what is
-/// asked for, the primary is asked within the same request.
+/// Lets a request read from the replica. Where the replica fails or does not have what is requested,
+/// the request is retried on the primary.
 pub async fn read_replica(
     State((replica, site)): State<(Option<Replica>, Arc<Site>)>,
     request: Request,
     next: Next,
 ) -> Response {
     let Some(replica) = replica else { return next.run(request).await };
-    let is_bound = !is_read(request.method()) || has_written(request.headers(), &site);
-    let Some(pool) = replica.fit().filter(|_| !is_bound) else {
+    let needs_primary = !is_read(request.method()) || has_written(request.headers(), &site);
+    let Some(pool) = replica.fit().filter(|_| !needs_primary) else {
         return next.run(request).await;
     };
     let (head, _) = request.into_parts();
-    let again = Request::from_parts(head.clone(), Body::empty());
+    let retry = Request::from_parts(head.clone(), Body::empty());
     let mut request = Request::from_parts(head, Body::empty());
-    request.extensions_mut().insert(Chosen(pool.clone()));
-    // A read that is dropped in the middle leaves nothing behind.
-    match timeout(PATIENCE, next.clone().run(request)).await {
-        // Somebody may have been told of it who is faster than the replica.
+    request.extensions_mut().insert(ReplicaPool(pool.clone()));
+    // Dropping an unfinished read is safe: it leaves no transaction open.
+    match timeout(REPLICA_TIMEOUT, next.clone().run(request)).await {
+        // It may exist already and not have been replicated yet.
         Ok(response) if response.status() == StatusCode::NOT_FOUND => {}
         Ok(response) if !response.status().is_server_error() => return response,
         Ok(_) => {
-            tracing::warn!("the replica failed; asking the primary");
+            tracing::warn!("the replica failed; retrying on the primary");
             replica.mark_unhealthy();
         }
         Err(_) => {
-            tracing::warn!("the replica takes too long; asking the primary");
+            tracing::warn!("the replica timed out; retrying on the primary");
             replica.mark_unhealthy();
         }
     }
-    next.run(again).await
+    next.run(retry).await
 }
 
-/// Marks who has written, so that they see at once what they wrote: a replica may lag, and what another
-/// process keeps may be older too.
+/// Sets the cookie of a client that has written, so that it reads its own writes: a replica may lag,
+/// and another process' cache may be older.
 pub async fn set_read_your_writes(
     State((replica, site)): State<(Option<Replica>, Arc<Site>)>,
     request: Request,
@@ -87,9 +86,9 @@ pub async fn set_read_your_writes(
     let mut response = next.run(request).await;
     let may_write =
         may_write && (replica.is_some() || response.extensions().get::<Viewer>().is_some());
-    // What ended in a fault of ours may be written all the same.
+    // A write may be committed even though the response is a 5xx.
     if may_write && !response.status().is_client_error() {
-        let cookie = cookies::build(&site, WROTE, "1", MARKED);
+        let cookie = cookies::build(&site, WROTE, "1", WROTE_SECONDS);
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
@@ -101,8 +100,8 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Whether somebody has just written, or may have. A program keeps no cookie, and several processes no
-/// common memory: who shows a token always reads from the primary.
+/// Whether the client has just written, or may have. A program keeps no cookies and the processes share
+/// no memory, so a request with a token always reads from the primary.
 pub fn has_written(headers: &HeaderMap, site: &Site) -> bool {
     headers.contains_key(header::AUTHORIZATION)
         || cookies::read(headers, &site.cookie_name(WROTE)).is_some()

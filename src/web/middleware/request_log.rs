@@ -1,4 +1,5 @@
-//! One line for each request: what was asked for and what came of it, never by whom or with what.
+//! The request log: one line per request with route, status and duration, and never who sent it or
+//! with which values.
 
 use std::{
     sync::Arc,
@@ -18,11 +19,12 @@ use crate::{
     web::request_id::{REQUEST_ID, RequestId},
 };
 
+/// Logs the request under its id, and counts it in the metrics.
 pub async fn log(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request, &site);
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
-    // The route, not the address: an address may hold a secret or a person's words.
+    // The route, not the address: an address may contain a secret or personal text.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", %id);
 
@@ -33,9 +35,9 @@ pub async fn log(State(site): State<Arc<Site>>, mut request: Request, next: Next
         drop(in_flight);
         let took: Duration = started.elapsed();
         metrics().answered(&method, route, response.status(), took);
-        // As 64 bits: a larger number would be a text in JSON.
+        // As 64 bits: the JSON log would write a larger integer as a string.
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(%method, route, status = response.status().as_u16(), ms, "answered");
+        tracing::info!(%method, route, status = response.status().as_u16(), ms, "request completed");
         response.headers_mut().insert(REQUEST_ID, id.into_value());
         response
     }

@@ -1,4 +1,4 @@
-//! One address for each page.
+//! One address for each page: trailing slashes redirect.
 
 use axum::{
     extract::Request,
@@ -12,13 +12,13 @@ use crate::web::page::is_local_path;
 pub async fn without_trailing_slash(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let shorter = path.trim_end_matches('/');
-    // A program that is led elsewhere may lose its method, its body or its token on the way.
+    // A program may lose its method, body or token in a redirect.
     if shorter.len() == path.len() || shorter.is_empty() || path.starts_with("/api/") {
         return next.run(request).await;
     }
     let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
     let shorter = format!("/{}{query}", shorter.trim_start_matches('/'));
-    // `/\elsewhere` would be another site to a browser.
+    // A browser takes `/\elsewhere` for another site.
     if !is_local_path(&shorter) {
         return next.run(request).await;
     }

@@ -13,34 +13,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use time::{Duration, OffsetDateTime, Time, UtcOffset};
 
+use crate::web::cache::CachePolicy;
 use crate::{
     config::Site,
     mail::Mailer,
     web::{PageContext, Xml, filters, site::assets},
 };
-
-/// RFC 9309. Kept out is what is of no use to who is not logged in, and what costs most; `Allow` stands
-/// first for readers that take the first rule that fits.
-pub async fn robots(State(site): State<Arc<Site>>) -> String {
-    format!(
-        "User-agent: *\n\
-         Allow: /search/feed.atom\n\
-         Disallow: /search\n\
-         Disallow: /login\n\
-         Disallow: /signup\n\
-         Disallow: /password/\n\
-         Disallow: /email/\n\
-         Disallow: /settings\n\
-         Disallow: /posts/new\n\
-         Disallow: /posts/*/vote\n\
-         Disallow: /posts/*/edit\n\
-         Disallow: /posts/*/delete\n\
-         Disallow: /api/\n\
-         \n\
-         Sitemap: {}/sitemap.xml\n",
-        site.base_url.origin()
-    )
-}
 
 /// Web Application Manifest, for who puts the site on their screen. `minimal-ui`: there has to be a way
 /// back.
@@ -79,18 +57,21 @@ struct OpenSearch {
 }
 
 /// `OpenSearch` 1.1: browsers can search here from their own search field.
-pub async fn open_search(State(site): State<Arc<Site>>) -> Xml<impl Template> {
+pub async fn open_search(State(site): State<Arc<Site>>) -> (CachePolicy, Xml<impl Template>) {
     let description = OpenSearch {
         short_name: start(&site.name, 16),
         description: format!("Search {}", site.name),
         origin: site.base_url.origin().to_owned(),
     };
-    Xml("application/opensearchdescription+xml; charset=utf-8", description)
+    (
+        CachePolicy::Revalidate,
+        Xml("application/opensearchdescription+xml; charset=utf-8", description),
+    )
 }
 
 /// Where password managers lead people who should take another password.
-pub async fn change_password() -> Redirect {
-    Redirect::to("/settings")
+pub async fn change_password() -> (CachePolicy, Redirect) {
+    (CachePolicy::Revalidate, Redirect::to("/settings"))
 }
 
 /// How long a researcher may trust what [`security`] says.
@@ -98,7 +79,10 @@ const GOOD_FOR: Duration = Duration::days(180);
 
 /// RFC 9116. Whoever answers letters from the site is told; a site that sends none names the address
 /// that RFC 2142 has every site keep for this.
-pub async fn security(State(site): State<Arc<Site>>, State(mailer): State<Mailer>) -> String {
+pub async fn security(
+    State(site): State<Arc<Site>>,
+    State(mailer): State<Mailer>,
+) -> (CachePolicy, String) {
     const UNSAFE: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'@').remove(b'.').remove(b'-').remove(b'_').remove(b'+');
     let conventional = format!("security@{}", site.base_url.host());
@@ -111,15 +95,17 @@ pub async fn security(State(site): State<Arc<Site>>, State(mailer): State<Mailer
     } else {
         String::new()
     };
-    format!(
+    let text = format!(
         "Contact: mailto:{}\nExpires: {}\nPreferred-Languages: en\n{canonical}",
         utf8_percent_encode(address, UNSAFE),
         filters::machine_text(today + GOOD_FOR),
-    )
+    );
+    (CachePolicy::Revalidate, text)
 }
 
 fn of_type(kind: &'static str, text: String) -> Response {
-    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text).into_response()
+    (CachePolicy::Revalidate, [(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text)
+        .into_response()
 }
 
 /// The first characters of a name, where there is no room for more.

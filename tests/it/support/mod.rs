@@ -2,8 +2,10 @@
 
 mod caller;
 mod database;
+pub mod ledger;
 pub mod oracle;
 pub mod post_office;
+pub mod program;
 pub mod routes;
 pub mod standby;
 pub mod statements;

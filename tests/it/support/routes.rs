@@ -1,34 +1,21 @@
-//! What `src/routes/mod.rs` says, read as the text it is.
+//! The manifest of routes, as sets of a path and a method; HEAD goes with GET.
 
 use std::collections::BTreeSet;
 
-/// Paths as they are spelled there, each with a method it answers; HEAD goes with GET.
+use social_post::routes::{API, ROUTES, Route};
+
 pub type Routes = BTreeSet<(String, String)>;
 
 pub fn pages() -> Routes {
-    // Before it stand those of another address, for whoever watches the site.
-    listed(halves().0.split_once("\npub fn router(").expect("the pages' routes").1)
+    ROUTES.iter().filter(|route| !route.is_api()).map(|route| pair(route, "")).collect()
 }
 
 /// Without the `/api/v1` before them.
 pub fn api() -> Routes {
-    listed(halves().1)
+    ROUTES.iter().filter(|route| route.is_api()).map(|route| pair(route, API)).collect()
 }
 
-fn halves() -> (&'static str, &'static str) {
-    include_str!("../../../src/routes/mod.rs").split_once("\nfn api(").expect("the API's routes")
-}
-
-fn listed(text: &str) -> Routes {
-    let mut routes = Routes::new();
-    for route in text.split(".route(").skip(1) {
-        let (_, rest) = route.split_once('"').unwrap();
-        let (path, rest) = rest.split_once('"').unwrap();
-        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            if rest.contains(&format!("{}(", method.to_lowercase())) {
-                routes.insert((path.to_owned(), method.to_owned()));
-            }
-        }
-    }
-    routes
+fn pair(route: &Route, prefix: &str) -> (String, String) {
+    let path = route.path.strip_prefix(prefix).unwrap_or(route.path);
+    (path.to_owned(), route.method.as_str().to_owned())
 }

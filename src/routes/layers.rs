@@ -1,0 +1,165 @@
+//! The middleware stack. In each function the layers are in the order of `Router::layer`: the last
+//! one is the outermost.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, Method, header},
+    middleware::{Next, from_fn, from_fn_with_state, map_request, map_response},
+    response::Response,
+};
+use tower::util::option_layer;
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{CompressionLayer, CompressionLevel},
+    cors::{AllowOrigin, CorsLayer},
+};
+
+use super::App;
+use crate::{
+    config::Site,
+    live, posts,
+    users::{self, tokens::bearer},
+    web::{
+        error_page, etag, flash,
+        middleware::{
+            body, cookies, csrf, headers, page_cache, replica, request_log, timeout,
+            trailing_slash::without_trailing_slash,
+        },
+        problem,
+    },
+};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Pages that everyone may read, each as its viewer sees it.
+pub fn public_pages(routes: Router<App>, app: &App) -> Router<App> {
+    routes
+        // 304 where the client has the page already.
+        .layer(from_fn(etag::conditional_get))
+        // Tells the page where its stream of live changes is.
+        .layer(from_fn_with_state(app.live.clone(), live::pages::inject_stream_url))
+        // Reads come from the replica, where there is one and it is fresh enough.
+        .layer(from_fn_with_state(sources(app), replica::read_replica))
+}
+
+/// All pages with a session: the public ones, and forms.
+pub fn pages(routes: Router<App>, app: &App) -> Router<App> {
+    routes
+        .fallback(error_page::no_such_page)
+        .method_not_allowed_fallback(error_page::no_such_method)
+        // Finds out who the viewer is, from the session.
+        .layer(from_fn_with_state(
+            (app.db.clone(), app.site.clone()),
+            users::viewer::authenticate_session,
+        ))
+        // Loads the session lazily, and saves it.
+        .layer(users::sessions::layer(app.db.clone(), &app.site))
+        // Shows the flash message of the request before, and keeps the one for the next.
+        .layer(from_fn_with_state(app.site.clone(), flash::flash_layer))
+        // Sends a client that has just written to the primary for a while.
+        .layer(from_fn_with_state(sources(app), replica::set_read_your_writes))
+        // Refuses forms that another site sent (CSRF).
+        .layer(from_fn_with_state(app.site.clone(), csrf::same_origin_only))
+        // Removes all cookies but our own.
+        .layer(from_fn_with_state(app.site.clone(), cookies::filter_cookies))
+        // `Cache-Control` from the handler's policy.
+        .layer(from_fn(headers::cache_control))
+}
+
+/// What other programs read: the same for everyone, so no session and no cookies.
+pub fn documents(routes: Router<App>, app: &App) -> Router<App> {
+    routes
+        // 304 where the client has the document already.
+        .layer(from_fn(etag::conditional_get))
+        // Reads come from the replica, where there is one and it is fresh enough.
+        .layer(from_fn_with_state(sources(app), replica::read_replica))
+        // `Cache-Control` from the handler's policy.
+        .layer(from_fn(headers::cache_control))
+}
+
+/// The API's routes that read the bearer's token.
+pub fn api(routes: Router<App>, app: &App) -> Router<App> {
+    routes
+        // Reads without a token come from the replica.
+        .layer(from_fn_with_state(sources(app), replica::read_replica))
+        .fallback(error_page::no_such_page)
+        .method_not_allowed_fallback(error_page::no_such_method)
+        // Finds out who the viewer is, from the token.
+        .layer(from_fn_with_state(app.clone(), bearer::authenticate_bearer))
+}
+
+/// The whole API.
+pub fn whole_api(routes: Router<App>, app: &App) -> Router<App> {
+    routes
+        // A session gives no rights in the API.
+        .layer(map_request(bearer::drop_cookies))
+        // Lets pages of the configured origins call the API.
+        .layer(option_layer(cors(&app.origins)))
+        // Answers are not stored.
+        .layer(map_response(headers::no_store_by_default))
+}
+
+/// Every request but those answered from the page cache.
+pub fn site(routes: Router<App>, app: App) -> Router {
+    routes
+        // Publishes what a handler changed, after success only.
+        .layer(from_fn_with_state(app.live.clone(), live::publish_changes))
+        // Redirects `/new/` to `/new`.
+        .layer(from_fn(without_trailing_slash))
+        // A panic becomes a 500.
+        .layer(CatchPanicLayer::custom(error_page::panicked))
+        // A bound on time and on requests at once; a request runs to its end once begun.
+        .layer(from_fn_with_state(app.limits.clone(), timeout::run_to_completion))
+        // Returns a post's form with what was typed when the request fails.
+        .layer(from_fn_with_state(app.site.clone(), posts::form::preserve_form_on_error))
+        // Reads the whole body first, within a bound of bytes and time.
+        .layer(from_fn(body::buffer_body))
+        // Refuses addresses that are longer than any of ours.
+        .layer(from_fn(body::limit_uri_length))
+        // Turns every bare failure into a page, or for programs into a problem document.
+        .layer(from_fn_with_state(app.site.clone(), render_errors))
+        // Not brotli, which takes twice the time for what is sent once; the page cache has it.
+        .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
+        // Security headers on every response.
+        .layer(from_fn_with_state(app.site.clone(), headers::security))
+        // One line in the log, the metrics, and the request's id.
+        .layer(from_fn_with_state(app.site.clone(), request_log::log))
+        .with_state(app)
+}
+
+/// The outermost layer: pages that are the same for everyone, from memory.
+pub fn cached(site: Router, shared: page_cache::Shared) -> Router {
+    Router::new().fallback_service(site).layer(from_fn_with_state(shared, page_cache::page_cache))
+}
+
+fn sources(app: &App) -> (Option<crate::database::Replica>, Arc<Site>) {
+    (app.replica.clone(), app.site.clone())
+}
+
+async fn render_errors(site: State<Arc<Site>>, request: Request, next: Next) -> Response {
+    if request.uri().path().starts_with("/api/") {
+        return problem::render_problem(request, next).await;
+    }
+    error_page::render_error_page(site, request, next).await
+}
+
+/// Nothing by default; otherwise exactly the listed origins, and never with credentials.
+fn cors(origins: &[HeaderValue]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let headers = [header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY];
+    let exposed = [header::LOCATION, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
+    Some(
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+            .allow_methods(methods)
+            .allow_headers(headers)
+            .expose_headers(exposed)
+            .max_age(Duration::from_mins(10)),
+    )
+}

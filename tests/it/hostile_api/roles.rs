@@ -1,0 +1,68 @@
+//! Who may do what.
+
+use axum::http::Method;
+
+use crate::{
+    hostile::AttackedSite,
+    hostile_api::{
+        begin,
+        endpoints::{Kind, Who, doors},
+        send,
+    },
+    support::Caller,
+};
+
+#[tokio::test]
+async fn each_program_may_do_what_its_owner_may_and_a_refusal_changes_nothing() {
+    let mut at = AttackedSite::new().await;
+    for name in ["other", "suspended", "gone", "chief"] {
+        at.site.member(name).await;
+    }
+    let suspended = at.site.caller_of("suspended").await;
+    let gone = at.site.caller_of("gone").await;
+    for sql in [
+        "update users set suspended_at = now() where username = 'suspended'",
+        "delete from users where username = 'gone'",
+        "update users set role = 'admin' where username = 'chief'",
+    ] {
+        sqlx::query(sql).execute(&at.site.db).await.unwrap();
+    }
+    at.last = at.state().await;
+    for door in doors() {
+        for name in ["nobody", "suspended", "gone", "other", "chief", "ada"] {
+            let by = match name {
+                "nobody" => at.site.caller(),
+                "suspended" => Caller { token: suspended.token.clone(), ..at.site.caller() },
+                "gone" => Caller { token: gone.token.clone(), ..at.site.caller() },
+                name => at.site.caller_of(name).await,
+            };
+            let address = door.address(at.post);
+            // No browser is asked where a program comes from, and none is believed.
+            let request = begin(&by, &door, &address).header("origin", "https://evil.test");
+            let reply = send(&mut at, &by, request, door.body()).await;
+            let status = reply.status.as_u16();
+            let what = format!("{} {address} by {name}: {}", door.method, reply.body);
+            match (door.who, name) {
+                (_, "suspended" | "gone") | (Who::Member | Who::Author, "nobody")
+                    if !door.takes_no_token() =>
+                {
+                    assert_eq!(status, 401, "{what}");
+                    let is_told = reply.header("www-authenticate").contains("invalid_token");
+                    assert_eq!(is_told, name != "nobody", "{what}");
+                }
+                (Who::Author, "other" | "chief") => assert_eq!(status, 403, "{what}"),
+                _ if door.leads_nowhere() => assert_eq!(status, 404, "{what}"),
+                _ if door.kind == Kind::Form => assert_eq!(status, 401, "{what}"),
+                _ if door.members.contains(&"current_password") => {
+                    assert_eq!(status, 422, "{what}");
+                }
+                _ => assert!(status < 300, "{what}: {status}"),
+            }
+            if door.method == Method::DELETE && door.route == "/posts/{id}" && name == "ada" {
+                at.post = at.site.post_by("ada", "Another").await;
+                at.last = at.state().await;
+            }
+        }
+    }
+    at.tell();
+}

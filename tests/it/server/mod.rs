@@ -1,0 +1,7 @@
+//! The program itself, on a real port: stopped, killed, hung up upon and cut off from its database
+//! while people use it.
+
+mod crashes;
+mod log;
+mod overload;
+mod shutdown;
