@@ -92,6 +92,12 @@ fn stacks_accents(text: &str) -> bool {
     })
 }
 
+/// A number with its noun: `1 post`, `3 posts`.
+pub fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

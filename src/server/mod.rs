@@ -24,6 +24,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+pub mod open_files;
 mod peer;
 mod shutdown;
 

@@ -115,7 +115,7 @@ impl Error {
 impl From<sqlx::Error> for Error {
     fn from(err: sqlx::Error) -> Error {
         if matches!(err, sqlx::Error::PoolTimedOut) {
-            metrics().no_connection_in_time();
+            metrics().connection_timed_out();
         }
         match &err {
             sqlx::Error::Io(_)

@@ -18,7 +18,7 @@ use nix::{
 use social_post::{
     database::{
         local::LocalPostgres,
-        migrations::{self, Course},
+        migrations::{self, Target},
     },
     doctor::repair,
     identity::{PostId, UserId},
@@ -41,7 +41,7 @@ impl Local {
         let data = empty_directory("doctor").join("data");
         let cluster = LocalPostgres::start(&data).await.unwrap();
         let app = PgPool::connect_lazy_with(cluster.connect_options());
-        migrations::go(&app, Course::Up).await.unwrap();
+        migrations::migrate(&app, Target::Up).await.unwrap();
         app.close().await;
         let db = PgPool::connect_lazy_with(cluster.admin_options().database("social_post"));
         Local { data, cluster: Some(cluster), db }
