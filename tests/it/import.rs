@@ -251,7 +251,7 @@ async fn a_file_that_is_none_of_ours_is_one_clear_line() {
     }
     assert_eq!(
         last_line(&import(&db, &file(HEADER), &[])),
-        "nothing to bring in: the file has no posts"
+        "nothing to import: the file has no posts"
     );
 }
 
@@ -271,7 +271,7 @@ async fn the_demo_comes_once_and_never_among_namesakes() {
             "40 posts, 42 people and {votes} votes added. They cannot log in; sign up to join them."
         )
     );
-    assert!(last_line(&second).ends_with("nothing added."), "{}", last_line(&second));
+    assert!(last_line(&second).ends_with("nothing was added."), "{}", last_line(&second));
     assert_eq!((first.status.code(), second.status.code()), (Some(0), Some(0)));
     assert_all_is_right(&db.pool).await;
     let code = "select count(*) from posts where body_html like '%<code class=\"language-sh\">%' and excerpt <> ''";
