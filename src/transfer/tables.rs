@@ -214,7 +214,7 @@ pub static TABLES: [Table; 13] = [
         backup: Backup::LeftOut(WITH_LOG_INS),
         sweep: Sweep::Ended(Ended {
             rows: "counts of log-in tries",
-            delete: |db, _| Box::pin(credentials::db::sweep_tries(db)),
+            delete: |db, _| Box::pin(credentials::db::sweep_attempts(db)),
             overdue: "select count(*) from password_tries where free_at < now() - interval '75 minutes'",
         }),
         metrics: Metrics::Not("`refused_total` counts what was refused"),
