@@ -194,7 +194,7 @@ impl Link {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLink {
-    #[error("A link begins with https:// or http:// and names a site.")]
+    #[error("Enter a full address, such as https://example.org/page.")]
     NotWeb,
     #[error("Keep the link to {} characters.", Link::MAX)]
     TooLong,

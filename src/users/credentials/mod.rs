@@ -132,7 +132,7 @@ impl Authenticator {
                     user = known.map(|known| known.id.0),
                     "too many tries at a password"
                 );
-                return Err(Error::RateLimited { wait });
+                return Err(Error::TooManyAttempts { wait });
             }
         }
 
