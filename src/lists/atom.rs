@@ -1,4 +1,4 @@
-//! Lists of posts as Atom (RFC 4287), for people who read them elsewhere.
+//! Lists of posts as Atom feeds (RFC 4287).
 
 use std::sync::Arc;
 
@@ -7,25 +7,26 @@ use axum::extract::State;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     config::Site,
     identity::PostId,
-    lists::{FeedEntry, PER_PAGE, Window, db},
+    lists::{self, FeedEntry, Listing, Order, PAGE, Start, db},
     posts,
-    web::{Result, Xml, filters, middleware::replica::ReadPool},
+    web::{
+        Result, Xml,
+        cache::{CachePolicy, Topic},
+        filters,
+        middleware::replica::ReadPool,
+    },
 };
 
-/// As many as a page of the same list.
-pub const WINDOW: Window = Window { limit: PER_PAGE, skip: 0 };
-
-/// What a list is called and where it is.
-pub struct List {
-    /// By what readers know it, however it is called and wherever the site moves to.
+/// Name, title and addresses of a feed.
+pub struct FeedInfo {
+    /// Makes the feed's id, which stays the same when its title or the site's address changes.
     pub name: String,
     pub title: String,
     pub path: String,
-    /// The page that shows the same.
+    /// The page with the same list.
     pub page: String,
 }
 
@@ -33,11 +34,11 @@ pub struct List {
 #[template(path = "lists/atom.xml")]
 pub struct Feed {
     site: Arc<Site>,
-    list: List,
+    info: FeedInfo,
     entries: Vec<FeedEntry>,
 }
 
-/// An entry as it is read inside a feed reader.
+/// The content of an entry, as a feed reader shows it.
 #[derive(Template)]
 #[template(path = "lists/_atom_entry.html")]
 struct Content<'a> {
@@ -49,53 +50,62 @@ pub async fn hot(
     State(site): State<Arc<Site>>,
     ReadPool(db): ReadPool,
 ) -> Result<(CachePolicy, Xml<Feed>)> {
-    let posts = db::hot(&db, None, None, WINDOW).await?;
-    let list = List {
+    let info = FeedInfo {
         name: "hot".into(),
         title: site.name.clone(),
         path: "/feed.atom".into(),
         page: "/".into(),
     };
-    of(&db, site, list, posts.into_iter().map(|post| post.id)).await
+    from_listing(&db, site, info, Listing::all(Order::Hot)).await
 }
 
 pub async fn newest(
     State(site): State<Arc<Site>>,
     ReadPool(db): ReadPool,
 ) -> Result<(CachePolicy, Xml<Feed>)> {
-    let posts = db::newest(&db, None, None, WINDOW).await?;
-    let list = List {
+    let info = FeedInfo {
         name: "new".into(),
         title: format!("Newest posts · {}", site.name),
         path: "/new/feed.atom".into(),
         page: "/new".into(),
     };
-    of(&db, site, list, posts.into_iter().map(|post| post.id)).await
+    from_listing(&db, site, info, Listing::all(Order::New)).await
 }
 
-/// The feed of `list`, in which these posts are, in this order.
-pub async fn of(
+/// The feed with the posts of a listing's first page.
+pub async fn from_listing(
     db: &PgPool,
     site: Arc<Site>,
-    list: List,
+    info: FeedInfo,
+    listing: Listing,
+) -> Result<(CachePolicy, Xml<Feed>)> {
+    let posts = lists::page(db, None, listing, Start::TOP, PAGE).await?.rows;
+    from_posts(db, site, info, posts.into_iter().map(|post| post.id)).await
+}
+
+/// The feed with these posts, in this order.
+pub async fn from_posts(
+    db: &PgPool,
+    site: Arc<Site>,
+    info: FeedInfo,
     posts: impl Iterator<Item = PostId>,
 ) -> Result<(CachePolicy, Xml<Feed>)> {
     let entries = db::feed_entries(db, &posts.collect::<Vec<_>>()).await?;
-    let feed = Xml("application/atom+xml; charset=utf-8", Feed { site, list, entries });
+    let feed = Xml("application/atom+xml; charset=utf-8", Feed { site, info, entries });
     Ok((CachePolicy::Shared(Topic::Lists), feed))
 }
 
 impl Feed {
-    /// When something in it was last written; votes do not count.
+    /// When an entry was last published or edited; votes do not count.
     fn updated_at(&self) -> OffsetDateTime {
         let times = self.entries.iter().map(FeedEntry::updated_at);
         times.max().unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// A name (RFC 4151) that survives another scheme and another port.
-    fn id(&self, of: &str) -> String {
+    /// A tag URI (RFC 4151), which stays the same with another scheme or port.
+    fn id(&self, name: &str) -> String {
         let host = self.site.base_url.host().replace(['[', ']'], "");
-        format!("tag:{host},2026:{of}")
+        format!("tag:{host},2026:{name}")
     }
 
     fn post_id(&self, id: PostId) -> String {

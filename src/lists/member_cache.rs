@@ -1,7 +1,6 @@
-//! Lists for who is logged in: read and written out once for all of them, and marked for each with what
-//! they voted for.
+//! Lists for members: read and rendered once for all of them, then filled with each member's marks.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::http::HeaderMap;
@@ -9,43 +8,34 @@ use sqlx::PgPool;
 
 use crate::{
     identity::{PostId, UserId},
-    lists::view::{List, PostRow, Row},
-    votes,
+    lists::{
+        personal::{self, RowMarks},
+        view::{List, PostRow, Row},
+    },
     web::{
         Error, PageContext, Result,
         cache::{Lookup, SingleFlightCache, Topic, Versions},
         filters,
         middleware::replica,
+        personal::{Marks, SharedHtml},
     },
 };
 
 /// What all lists together may take, in bytes.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The lists that are kept. A clone is the same. None in it: it could not be read.
+/// The cached lists. A clone shares them. `None` in the cache is a list that could not be read.
 #[derive(Clone)]
-pub struct MemberLists(SingleFlightCache<Option<Arc<Shared>>>);
+pub struct MemberLists(SingleFlightCache<Option<Arc<SharedList>>>);
 
-struct Shared {
-    ids: Vec<PostId>,
-    /// Of each post: as who voted for it sees it, and as who did not.
-    rows: Vec<[Rendered; 2]>,
+struct SharedList {
+    posts: Vec<PostId>,
+    /// One for each post.
+    rows: Vec<Arc<SharedHtml>>,
     next: Option<String>,
 }
 
-/// A part of a page that its template has written, and escaped.
-#[derive(Clone)]
-pub struct Rendered(Arc<str>);
-
-impl fmt::Display for Rendered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl askama::filters::HtmlSafe for Rendered {}
-
-/// A row as everybody has it who is logged in: nothing in it may say who looks.
+/// A row as every member gets it: nothing in it but an open mark may depend on the viewer.
 #[derive(Template)]
 #[template(path = "lists/_row.html")]
 struct MemberRow<'a> {
@@ -58,8 +48,9 @@ impl MemberLists {
         MemberLists(SingleFlightCache::new(versions, MAX_BYTES))
     }
 
-    /// The list at this address for its viewer. `read` reads it for one, or for nobody in particular, to be
-    /// shared. For who has just written it is read anew: another process may have heard of it only.
+    /// The list at this address for its viewer. `read` reads it for one viewer, or for nobody, to be shared.
+    /// A viewer who has just written gets a list of their own, because another process may not have heard of
+    /// the write yet.
     pub async fn list(
         &self,
         db: &PgPool,
@@ -77,7 +68,7 @@ impl MemberLists {
         let (mut read, mut own) = (Some(read), None);
         let shared = entry.value.get_or_init(async || {
             let list = read.take()?(None).await;
-            let made = list.and_then(|list| Shared::of(list, context)).map(Arc::new);
+            let made = list.and_then(|list| SharedList::render(list, context)).map(Arc::new);
             own.insert(made).as_ref().ok().cloned()
         });
         let shared = shared.await.clone();
@@ -91,39 +82,36 @@ impl MemberLists {
                 return Err(err);
             }
             (None, Some(shared), _) => shared,
-            // Waited for somebody who failed: all who did try at once now, not one after the other.
+            // The request that this one waited for failed. All that waited read the list now, at once and
+            // not one after the other.
             (None, None, Some(read)) => return read(Some(viewer)).await,
             (None, None, None) => return Err(Error::Busy),
         };
-        let voted = votes::db::among(db, viewer, &shared.ids).await?;
-        Ok(shared.marked(&voted))
+        let marks = personal::load(db, viewer, &shared.posts).await?;
+        Ok(shared.fill(&marks))
     }
 }
 
-impl Shared {
-    fn of(list: List, context: &PageContext) -> Result<Shared> {
-        let (mut ids, mut rows) = (Vec::new(), Vec::new());
+impl SharedList {
+    fn render(list: List, context: &PageContext) -> Result<SharedList> {
+        let (mut posts, mut rows) = (Vec::new(), Vec::new());
         for row in list.rows {
             let Row::Read(mut row) = row else { continue };
-            ids.push(row.post.id);
-            let mut render = |voted| {
-                row.post.voted = voted;
-                let html = MemberRow { context, row: &row }.render().map_err(Error::internal)?;
-                Ok::<_, Error>(Rendered(html.into()))
-            };
-            rows.push([render(true)?, render(false)?]);
+            row.marks = RowMarks::OPEN;
+            let html = MemberRow { context, row: &row }.render().map_err(Error::internal)?;
+            posts.push(row.post.id);
+            rows.push(Arc::new(SharedHtml::parse(&html)));
         }
-        Ok(Shared { ids, rows, next: list.next })
+        Ok(SharedList { posts, rows, next: list.next })
     }
 
     fn size(&self) -> usize {
-        self.rows.iter().flatten().map(|row| row.0.len() + 32).sum()
+        self.rows.iter().map(|row| row.size()).sum()
     }
 
-    fn marked(&self, voted: &HashSet<PostId>) -> List {
-        let mark = |(id, [up, flat]): (&PostId, &[Rendered; 2])| {
-            Row::Rendered(if voted.contains(id) { up } else { flat }.clone())
-        };
-        List { rows: self.ids.iter().zip(&self.rows).map(mark).collect(), next: self.next.clone() }
+    /// The list for a viewer with these marks on its posts.
+    fn fill(&self, marks: &[Marks]) -> List {
+        let rows = self.rows.iter().zip(marks).map(|(row, marks)| Row::Shared(row.fill(*marks)));
+        List { rows: rows.collect(), next: self.next.clone() }
     }
 }

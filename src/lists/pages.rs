@@ -1,4 +1,4 @@
-//! The feed: hot, newest, and best posts.
+//! The feed: hot, newest and top posts.
 
 use askama::Template;
 use axum::{
@@ -10,14 +10,11 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use crate::{
-    identity::UserId,
     lists::{
-        Window, db,
+        self, Listing, Order, PAGE, Period, Start,
         member_cache::MemberLists,
-        ranking::{CreatedAt, Hot, Order, PageCursor, Period},
         view::{List, NextPage},
     },
-    score::Score,
     web::{
         Page, PageContext, Result,
         cache::{CachePolicy, Topic},
@@ -49,14 +46,7 @@ pub async fn hot(
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let after = PageCursor::<Hot>::decode("hot", query.after.as_deref())?;
-    let read = async |viewer| {
-        let posts = db::hot(&db, viewer, after.as_ref(), Window::PAGE).await?;
-        let address = |cursor| format!("/?after={cursor}");
-        Ok(List::new(posts, "hot", after.as_ref(), address))
-    };
-    let list = lists.list(&db, &context, &headers, read).await?;
-    Ok(feed(context, Order::Hot, list, after.is_some(), &headers))
+    feed(context, &db, &lists, Order::Hot, query.after, &headers).await
 }
 
 pub async fn newest(
@@ -66,14 +56,7 @@ pub async fn newest(
     Query(query): Query<Paged>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let after = PageCursor::<CreatedAt>::decode("new", query.after.as_deref())?;
-    let read = async |viewer| {
-        let posts = db::newest(&db, viewer, after.as_ref(), Window::PAGE).await?;
-        let address = |cursor| format!("/new?after={cursor}");
-        Ok(List::new(posts, "new", after.as_ref(), address))
-    };
-    let list = lists.list(&db, &context, &headers, read).await?;
-    Ok(feed(context, Order::New, list, after.is_some(), &headers))
+    feed(context, &db, &lists, Order::New, query.after, &headers).await
 }
 
 #[derive(Deserialize)]
@@ -90,42 +73,28 @@ pub async fn top(
     Query(query): Query<TopQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let name = format!("top {}", query.t.word());
-    let after = PageCursor::<Score>::decode(&name, query.after.as_deref())?;
-    let read = async |viewer| {
-        let posts = db::top(&db, viewer, query.t, after.as_ref(), Window::PAGE).await?;
-        let address = |cursor| format!("/top?t={}&after={cursor}", query.t.word());
-        Ok(List::new(posts, &name, after.as_ref(), address))
-    };
-    let list = lists.list(&db, &context, &headers, read).await?;
-    Ok(feed(context, Order::Top(query.t), list, after.is_some(), &headers))
+    feed(context, &db, &lists, Order::Top(query.t), query.after, &headers).await
 }
 
-fn feed(
+async fn feed(
     context: PageContext,
-    order: Order,
-    list: List,
-    is_continued: bool,
-    headers: &HeaderMap,
-) -> Response {
-    if wants_fragment(headers) {
-        return (CachePolicy::Shared(Topic::Lists), Page(NextPage { context, list }))
-            .into_response();
-    }
-    (CachePolicy::Shared(Topic::Lists), Page(Feed { context, order, list, is_continued }))
-        .into_response()
-}
-
-/// The list of one person's posts, for that person's page.
-pub async fn by_author(
     db: &PgPool,
-    viewer: Option<UserId>,
-    author: UserId,
-    after: Option<&str>,
-    address: impl Fn(String) -> String,
-) -> Result<List> {
-    let name = format!("by {}", author.0);
-    let after = PageCursor::<CreatedAt>::decode(&name, after)?;
-    let posts = db::by_author(db, viewer, author, after.as_ref(), Window::PAGE).await?;
-    Ok(List::new(posts, &name, after.as_ref(), address))
+    lists: &MemberLists,
+    order: Order,
+    after: Option<String>,
+    headers: &HeaderMap,
+) -> Result<Response> {
+    let name = order.cursor_name();
+    let read = async |viewer| {
+        let start = Start { list: &name, after: after.as_deref() };
+        let page = lists::page(db, viewer, Listing::all(order), start, PAGE).await?;
+        Ok(List::new(page, |cursor| order.next_address(cursor)))
+    };
+    let list = lists.list(db, &context, headers, read).await?;
+    let cache = CachePolicy::Shared(Topic::Lists);
+    if wants_fragment(headers) {
+        return Ok((cache, Page(NextPage { context, list })).into_response());
+    }
+    let page = Page(Feed { context, order, list, is_continued: after.is_some() });
+    Ok((cache, page).into_response())
 }

@@ -10,13 +10,13 @@ use axum::{
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::web::cache::CachePolicy;
 use crate::{
     config::Site,
     identity::PostId,
     lists::db,
     web::{
         Error, Result, Xml,
+        cache::CachePolicy,
         extract::{Query, number},
         filters,
         middleware::replica::ReadPool,

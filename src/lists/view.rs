@@ -3,58 +3,48 @@
 use askama::Template;
 
 use crate::{
-    lists::{
-        PER_PAGE, PostSummary,
-        highlight::Highlights,
-        member_cache::Rendered,
-        ranking::{PageCursor, Rank},
-    },
-    web::{PageContext, filters},
+    lists::{PostSummary, highlight::Highlights, personal::RowMarks},
+    web::{PageContext, filters, list::ListPage, personal::FilledHtml},
 };
 
-/// A page of posts, and the way to the next.
+/// A page of posts, and the address of the next.
 pub struct List {
     pub rows: Vec<Row>,
-    /// The address of the next page; none on the last.
+    /// The address of the next page; `None` on the last.
     pub next: Option<String>,
 }
 
 pub enum Row {
     Read(Box<PostRow>),
-    /// CreatedAt out already, for many.
-    Rendered(Rendered),
+    /// Rendered before, for all members, and filled with one member's marks.
+    Shared(FilledHtml),
 }
 
 /// A post as it was read for a list.
 pub struct PostRow {
     pub post: PostSummary,
+    pub marks: RowMarks,
     /// Where a search found its words.
-    pub marks: Option<Highlights>,
+    pub highlights: Option<Highlights>,
 }
 
-impl List {
-    /// Keeps a page of `posts` from `after` on, of which there is one more where the list goes on;
-    /// `address` makes the next page's address from the cursor after the last one kept.
-    pub fn new<R: Rank>(
-        mut posts: Vec<PostSummary>,
-        list: &str,
-        after: Option<&PageCursor<R>>,
-        address: impl Fn(String) -> String,
-    ) -> List {
-        let page = usize::try_from(PER_PAGE).unwrap_or(usize::MAX);
-        let is_full = posts.len() > page;
-        posts.truncate(page);
-        let end = posts.last().filter(|_| is_full);
-        let next = end.map(|end| address(PageCursor::post(end).encode(list, after)));
-        let rows = posts
-            .into_iter()
-            .map(|post| Row::Read(Box::new(PostRow { post, marks: None })))
-            .collect();
-        List { rows, next }
+impl Row {
+    /// A row for the viewer for whom `post` was read.
+    pub fn new(post: PostSummary, highlights: Option<Highlights>) -> Row {
+        let marks = RowMarks::from_post(&post);
+        Row::Read(Box::new(PostRow { post, marks, highlights }))
     }
 }
 
-/// The next rows, for htmx to append, and the link to those after them.
+impl List {
+    /// The rows of a page; `address` makes the address of the next page from its cursor.
+    pub fn new(page: ListPage<PostSummary>, address: impl FnOnce(&str) -> String) -> List {
+        let rows = page.rows.into_iter().map(|post| Row::new(post, None));
+        List { rows: rows.collect(), next: page.next.as_deref().map(address) }
+    }
+}
+
+/// The next rows, for htmx to append, and the link to the page after them.
 #[derive(Template)]
 #[template(path = "lists/_next_page.html")]
 pub struct NextPage {

@@ -12,6 +12,7 @@ use crate::{
         Error, Result, cursor,
         extract::{Path, Query, number},
         json::Json,
+        list::{ListPage, Window},
         middleware::replica::ReadPool,
     },
 };
@@ -57,11 +58,9 @@ pub struct Paged {
 pub async fn index(ReadPool(pool): ReadPool, Query(query): Query<Paged>) -> Result<Json<UserPage>> {
     let limit = number("limit", query.limit.as_deref(), 30, 1, 100)?;
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
-    let mut people = db::list(&pool, after.map(|after| UserId(after.id)), limit + 1).await?;
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let is_full = people.len() > limit;
-    people.truncate(limit);
-    let last = people.last().filter(|_| is_full);
-    let next = last.map(|last| cursor::encode("people", 0, last.id.0, ""));
-    Ok(Json(UserPage { users: people.into_iter().map(User::from).collect(), next }))
+    let window = Window::first(limit);
+    let people = db::list(&pool, after.map(|after| UserId(after.id)), window.rows()).await?;
+    let people = ListPage::new(people, window, |last| cursor::encode("people", 0, last.id.0, ""));
+    let users = people.rows.into_iter().map(User::from).collect();
+    Ok(Json(UserPage { users, next: people.next }))
 }

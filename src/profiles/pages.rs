@@ -11,21 +11,22 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     config::Site,
     identity::{UserId, Username},
     lists::{
-        self, atom,
-        pages::by_author,
+        self, Listing, PAGE, Start, atom,
         view::{List, NextPage as OlderPosts},
     },
     users::{Person, db},
     web::{
-        Error, Page, PageContext, Result, cursor,
+        Error, Page, PageContext, Result,
+        cache::{CachePolicy, Topic},
+        cursor,
         extract::{Path, Query},
         filters,
         htmx::wants_fragment,
+        list::{ListPage, Window},
         middleware::replica::ReadPool,
     },
 };
@@ -58,14 +59,11 @@ pub async fn index(
     headers: HeaderMap,
 ) -> Result<Response> {
     let after = query.after.as_deref().map(|after| cursor::decode("people", after)).transpose()?;
-    let mut people =
-        db::list(&db, after.as_ref().map(|after| UserId(after.id)), db::PER_PAGE + 1).await?;
-    let page = usize::try_from(db::PER_PAGE).unwrap_or(usize::MAX);
-    let is_full = people.len() > page;
-    people.truncate(page);
-    let older = people.last().filter(|_| is_full);
-    let older =
-        older.map(|last| format!("/users?after={}", cursor::encode("people", 0, last.id.0, "")));
+    let window = Window::first(db::PER_PAGE);
+    let people = db::list(&db, after.as_ref().map(|after| UserId(after.id)), window.rows()).await?;
+    let ListPage { rows: people, next } =
+        ListPage::new(people, window, |last| cursor::encode("people", 0, last.id.0, ""));
+    let older = next.map(|cursor| format!("/users?after={cursor}"));
     if wants_fragment(&headers) {
         return Ok(
             (CachePolicy::Shared(Topic::Lists), Page(Older { people, older })).into_response()
@@ -104,9 +102,11 @@ pub async fn show(
         let redirect = Redirect::permanent(&format!("{own}{query}"));
         return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
-    let address = |cursor| format!("{own}?after={cursor}");
-    let list =
-        by_author(&db, context.viewer_id(), person.id, query.after.as_deref(), address).await?;
+    let cursor_name = format!("by {}", person.id.0);
+    let start = Start { list: &cursor_name, after: query.after.as_deref() };
+    let listing = Listing::newest_by(person.id);
+    let posts = lists::page(&db, context.viewer_id(), listing, start, PAGE).await?;
+    let list = List::new(posts, |cursor| format!("{own}?after={cursor}"));
     if wants_fragment(&headers) {
         return Ok(Page(OlderPosts { context, list }).into_response());
     }
@@ -131,15 +131,14 @@ pub async fn feed(
         let redirect = Redirect::permanent(&path);
         return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
-    let posts = lists::db::by_author(&db, None, person.id, None, atom::WINDOW).await?;
-    let list = atom::List {
-        // Not by the name, which somebody else may have later.
+    let info = atom::FeedInfo {
+        // Not the user name, which another person may have later.
         name: format!("users/{}", person.id.0),
         title: format!("Posts by {} · {}", person.username, site.name),
         path,
         page,
     };
-    let feed = atom::of(&db, site, list, posts.into_iter().map(|post| post.id)).await?;
+    let feed = atom::from_listing(&db, site, info, Listing::newest_by(person.id)).await?;
     Ok(feed.into_response())
 }
 

@@ -9,19 +9,17 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     identity::{PostId, UserId, Username, Viewer},
-    lists::{
-        PostSummary, Window, db,
-        ranking::{CreatedAt, Hot, PageCursor, Period, Rank},
-    },
+    lists::{self, Listing, Order, Period, Scope, Start, ranking::PageCursor},
     posts::{self, api::Post},
-    score::Score,
-    search, users,
+    search::{self, Words, db},
+    users,
     web::{
         Error, Result,
         client::ClientNet,
         error::Field,
         extract::{Query, number},
         json::Json,
+        list::{ListPage, Window},
         middleware::replica::ReadPool,
         throttle::{RateLimit, Throttle},
     },
@@ -45,18 +43,36 @@ pub enum Sort {
 }
 
 impl Sort {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Sort::New => "new",
             Sort::Hot => "hot",
             Sort::Top => "top",
         }
     }
+
+    /// The order of a list.
+    fn order(self) -> Order {
+        match self {
+            Sort::New => Order::New,
+            Sort::Hot => Order::Hot,
+            Sort::Top => Order::Top(Period::All),
+        }
+    }
+
+    /// The order of search results.
+    fn search(self) -> search::Sort {
+        match self {
+            Sort::New => search::Sort::New,
+            Sort::Hot => search::Sort::Relevance,
+            Sort::Top => search::Sort::Top,
+        }
+    }
 }
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct Listing {
+pub struct PostsQuery {
     /// How many at most.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 10)]
     limit: Option<String>,
@@ -81,7 +97,7 @@ pub struct Listing {
 
 /// Posts
 #[utoipa::path(
-    get, path = "/api/v1/posts", operation_id = "posts", tag = "posts", params(Listing),
+    get, path = "/api/v1/posts", operation_id = "posts", tag = "posts", params(PostsQuery),
     responses((status = 200, body = PostPage)),
     security((), ("token" = [])),
 )]
@@ -90,101 +106,78 @@ pub async fn index(
     client: ClientNet,
     ReadPool(pool): ReadPool,
     State(throttle): State<Throttle>,
-    Query(listing): Query<Listing>,
+    Query(query): Query<PostsQuery>,
 ) -> Result<Json<PostPage>> {
-    let limit = number("limit", listing.limit.as_deref(), 10, 1, 100)?;
-    let skip = number("skip", listing.skip.as_deref(), 0, 0, 10_000)?;
-    let author = match &listing.author {
+    let limit = number("limit", query.limit.as_deref(), 10, 1, 100)?;
+    let skip = number("skip", query.skip.as_deref(), 0, 0, 10_000)?;
+    let author = match &query.author {
         None => None,
-        // Who does not exist has written nothing; what else is asked for has to hold all the same.
+        // An unknown author has no posts; the other parameters are checked all the same.
         Some(name) => Some(author(&pool, name).await?.unwrap_or(NOBODY)),
     };
     let me = viewer.as_ref().map(|viewer| viewer.id);
-    let window = Window { limit: limit + 1, skip };
-    let by = author.map_or(0, |author| author.0);
-    let after = listing.after.as_deref();
+    let window = Window { limit, skip };
+    let after = query.after.as_deref();
 
-    let (ids, next) =
-        if let Some(words) = listing.search.as_deref().filter(|words| !words.is_empty()) {
-            let words = search::Words::parse(words)
+    let (ids, next) = match query.search.as_deref().filter(|words| !words.is_empty()) {
+        Some(words) => {
+            let words = Words::parse(words)
                 .map_err(|bad| Error::Fields(vec![Field::new("search", &bad)]))?;
             match me {
                 Some(me) => throttle.check(RateLimit::Search, me)?,
                 None => throttle.check(RateLimit::Search, client)?,
             }
-            let sort = match listing.sort {
-                Sort::New => search::Sort::New,
-                Sort::Hot => search::Sort::Relevance,
-                Sort::Top => search::Sort::Top,
-            };
-            let list = format!("api search {} {by} {}", sort.word(), words.as_str());
-            let after = PageCursor::<Hot>::decode(&list, after)?;
-            let found =
-                search::db::matches(&pool, &words, sort, author, after.as_ref(), window).await?;
-            page(found, &list, after.as_ref(), limit)
-        } else {
-            let list = format!("api {} {by}", listing.sort.word());
-            match listing.sort {
-                Sort::New => {
-                    let after = PageCursor::<CreatedAt>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => {
-                            db::by_author(&pool, me, author, after.as_ref(), window).await?
-                        }
-                        None => db::newest(&pool, me, after.as_ref(), window).await?,
-                    };
-                    page(places(&posts), &list, after.as_ref(), limit)
-                }
-                Sort::Hot => {
-                    let after = PageCursor::<Hot>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => {
-                            db::hot_by_author(&pool, me, author, after.as_ref(), window).await?
-                        }
-                        None => db::hot(&pool, me, after.as_ref(), window).await?,
-                    };
-                    page(places(&posts), &list, after.as_ref(), limit)
-                }
-                Sort::Top => {
-                    let after = PageCursor::<Score>::decode(&list, after)?;
-                    let posts = match author {
-                        Some(author) => {
-                            db::top_by_author(&pool, me, author, after.as_ref(), window).await?
-                        }
-                        None => db::top(&pool, me, Period::All, after.as_ref(), window).await?,
-                    };
-                    page(places(&posts), &list, after.as_ref(), limit)
-                }
-            }
-        };
+            search(&pool, &words, query.sort, author, after, window).await?
+        }
+        None => list(&pool, me, query.sort, author, after, window).await?,
+    };
     let posts = posts::db::find_all(&pool, &ids, me).await?;
     let posts = posts.into_iter().map(|post| Post::of(post, viewer.as_ref())).collect();
     Ok(Json(PostPage { posts, next }))
 }
 
-/// An id that no author has.
+/// The ids of a page of a list, and the cursor of the next.
+async fn list(
+    pool: &PgPool,
+    viewer: Option<UserId>,
+    sort: Sort,
+    author: Option<UserId>,
+    after: Option<&str>,
+    window: Window,
+) -> Result<(Vec<PostId>, Option<String>)> {
+    let listing = Listing { order: sort.order(), scope: author.map_or(Scope::All, Scope::Author) };
+    let name = format!("api {} {}", sort.as_str(), author_key(author));
+    let start = Start { list: &name, after };
+    let page = lists::page(pool, viewer, listing, start, window).await?;
+    Ok((page.rows.iter().map(|post| post.id).collect(), page.next))
+}
+
+/// The same for a search.
+async fn search(
+    pool: &PgPool,
+    words: &Words,
+    sort: Sort,
+    author: Option<UserId>,
+    after: Option<&str>,
+    window: Window,
+) -> Result<(Vec<PostId>, Option<String>)> {
+    let sort = sort.search();
+    let name = format!("api search {} {} {}", sort.as_str(), author_key(author), words.as_str());
+    let after = PageCursor::decode(&name, after)?;
+    let found = db::matches(pool, words, sort, author, after.as_ref(), window).await?;
+    let page = ListPage::new(found, window, |last| last.cursor().encode(&name, after.as_ref()));
+    Ok((page.rows.iter().map(|found| found.post).collect(), page.next))
+}
+
+/// The author's part in the name of a list.
+fn author_key(author: Option<UserId>) -> i64 {
+    author.map_or(0, |author| author.0)
+}
+
+/// An id that no user has.
 const NOBODY: UserId = UserId(-1);
 
 async fn author(pool: &PgPool, name: &str) -> Result<Option<UserId>> {
     let Ok(username) = Username::parse(name) else { return Ok(None) };
     Ok(users::db::find(pool, &username).await?.map(|person| person.id))
-}
-
-fn places<R: Rank>(posts: &[PostSummary]) -> Vec<PageCursor<R>> {
-    posts.iter().map(PageCursor::post).collect()
-}
-
-/// The ids of a page, and the cursor to the next.
-fn page<R: Rank>(
-    mut posts: Vec<PageCursor<R>>,
-    list: &str,
-    after: Option<&PageCursor<R>>,
-    limit: i64,
-) -> (Vec<PostId>, Option<String>) {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let is_full = posts.len() > limit;
-    posts.truncate(limit);
-    let ids = posts.iter().map(|post| post.id).collect();
-    let next = posts.pop().filter(|_| is_full).map(|last| last.encode(list, after));
-    (ids, next)
 }

@@ -6,45 +6,46 @@ use crate::{
     database::snapshot::Snapshot,
     identity::{PostId, UserId, Username},
     lists::{
-        PER_PAGE, PostSummary, Window,
+        PAGE, PostSummary,
         highlight::{Highlights, pieces, snippet},
-        ranking::{Hot, PageCursor},
+        ranking::PageCursor,
     },
     markdown,
     posts::Link,
     score::Score,
-    search::{Found, Hit, MAX_RANKED, Sort, Words},
+    search::{Found, Hit, MAX_RANKED, Match, MatchRank, Sort, Words},
+    web::list::Window,
 };
 
-/// How many characters of a text are looked at for the part to show. To mark thirty texts of this
-/// length takes Postgres 40 ms; most are much shorter.
-const LOOKED_AT: i32 = 8000;
+/// How many characters of a text are searched for the snippet to show. Postgres takes 40 ms to mark the
+/// words in thirty texts of this length; most are much shorter.
+const SNIPPET_SOURCE: i32 = 8000;
 
-/// How many of the newest posts a search looks at first. Of these a common word has enough matches, and
-/// for them all Postgres takes a few milliseconds. It goes on to older ones only for what is missing.
+/// How many of the newest posts a search reads first. A common word has enough matches among them, and
+/// Postgres takes a few milliseconds to rank them all. Older posts are read only if more are needed.
 const FIRST_WINDOW: i64 = 4000;
 
 /// How many of the newest titles, in whole days, are compared with words that no post has.
 const COMPARED: i64 = 10_000;
 
-/// Posts that have all the words, in the order asked for, from `after` on; one more than a page,
-/// where there is one. Where nothing has them, those of the newest titles that look most alike.
+/// Posts that have all the words, in the given order, from `after` on; one more than a page. If there
+/// is no match, the most similar of the newest titles.
 ///
 /// At most [`MAX_RANKED`] matches are ranked, the newest ones; newest-first goes on through all of
-/// them. However many posts have a word, not many more are read than count: `search_newest` begins with
-/// the newest days. A word that is nowhere costs a few looks into the index: the search table has no
-/// index by date that a planner could walk instead. A query that only leaves words out would be all
-/// posts, and finds none.
+/// them. However common a word is, few more posts are read than are needed: `search_newest` begins with
+/// the newest days. A word that no post has costs a few index lookups: the search table has no index by
+/// date that the planner could walk instead. A query that only excludes words would match every post,
+/// and finds none.
 ///
-/// How alike a title must look is a setting of the pool's connections. (The condition on it that is
-/// always true is there for its price: it keeps the planner, who thinks little of comparing, from
-/// comparing every title, which takes twenty times as long as the index.)
+/// How similar a title must be is a setting of the pool's connections. (The condition on the title that
+/// is always true is there for its cost: the planner underestimates the comparison, and would otherwise
+/// compare every title, which takes twenty times as long as the index.)
 pub async fn find(
     db: &PgPool,
     viewer: Option<UserId>,
     words: &Words,
     sort: Sort,
-    after: Option<&PageCursor<Hot>>,
+    after: Option<&PageCursor<MatchRank>>,
 ) -> sqlx::Result<Found> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     let rows = sqlx::query!(
@@ -84,7 +85,7 @@ pub async fn find(
             (select count(*) from hits) as "total!",
             ts_headline('english', p.title, asked.query,
                 E'StartSel=\x02, StopSel=\x03, HighlightAll=true') as "marked_title!",
-            left(p.body, $8) as "start!", pg_current_snapshot()::text as "read_in!: Snapshot"
+            left(p.body, $8) as "start!", pg_current_snapshot()::text as "snapshot!: Snapshot"
         from page
         join post_ranks r on r.post_id = page.post_id
         join posts p on p.id = page.post_id
@@ -92,14 +93,14 @@ pub async fn find(
         order by page.rank desc, page.post_id desc
         "#,
         words.as_str(),
-        sort.word(),
+        sort.as_str(),
         rank,
         id,
         MAX_RANKED,
-        PER_PAGE + 1,
+        PAGE.rows(),
         viewer as Option<UserId>,
-        LOOKED_AT,
-        PageCursor::begun(after),
+        SNIPPET_SOURCE,
+        PageCursor::snapshot(after),
         FIRST_WINDOW,
         COMPARED,
     )
@@ -111,14 +112,14 @@ pub async fn find(
     let total = rows.first().map_or(0, |row| row.total);
     let is_similar = rows.first().is_some_and(|row| row.is_similar);
     let hits = rows.into_iter().zip(&texts).map(|(row, text)| Hit {
-        marks: Highlights {
+        highlights: Highlights {
             title: pieces(&row.marked_title),
             text: match snippet(text) {
                 nothing if nothing.is_empty() => pieces(&row.excerpt),
                 snippet => snippet,
             },
         },
-        rank: row.rank,
+        rank: MatchRank(row.rank),
         post: PostSummary {
             id: row.id,
             author: row.author,
@@ -130,22 +131,22 @@ pub async fn find(
             created_at: row.created_at,
             edited_at: row.edited_at,
             voted: row.voted,
-            read_in: row.read_in,
+            snapshot: row.snapshot,
         },
     });
     Ok(Found { hits: hits.collect(), total, is_similar })
 }
 
-/// As [`find`], for programs: only the ids and by what they are ordered, of one author or of all, and
-/// never titles that merely look alike.
+/// As [`find`], without the texts: ids and ranks only, of one author or of all, one more than the window
+/// shows, and never titles that are only similar.
 pub async fn matches(
     db: &PgPool,
     words: &Words,
     sort: Sort,
     author: Option<UserId>,
-    after: Option<&PageCursor<Hot>>,
+    after: Option<&PageCursor<MatchRank>>,
     window: Window,
-) -> sqlx::Result<Vec<PageCursor<Hot>>> {
+) -> sqlx::Result<Vec<Match>> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
     let rows = sqlx::query!(
         r#"
@@ -164,44 +165,44 @@ pub async fn matches(
             where ($2 <> 'top' or not coalesce(fell_since(r.fell_in, $9::text::pg_snapshot), false)
                 or (r.fell_from::float8, h.post_id) < ($3, $4))
         )
-        select post_id as "id!: PostId", rank as "rank!", pg_current_snapshot()::text as "read_in!: Snapshot"
+        select post_id as "id!: PostId", rank as "rank!", pg_current_snapshot()::text as "snapshot!: Snapshot"
         from ranked
         where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $7 offset $8
         "#,
         words.as_str(),
-        sort.word(),
+        sort.as_str(),
         rank,
         id,
         author as Option<UserId>,
         MAX_RANKED,
-        window.limit,
+        window.rows(),
         window.skip,
-        PageCursor::begun(after),
+        PageCursor::snapshot(after),
         FIRST_WINDOW,
     )
     .fetch_all(db)
     .await?;
-    let places = rows.into_iter().map(|row| PageCursor {
-        rank: Hot(row.rank),
-        id: row.id,
-        begun: Some(row.read_in),
+    let matches = rows.into_iter().map(|row| Match {
+        post: row.id,
+        rank: MatchRank(row.rank),
+        snapshot: row.snapshot,
     });
-    Ok(places.collect())
+    Ok(matches.collect())
 }
 
-/// What a reader sees of a text that begins so.
+/// The plain text of the beginning of a Markdown text.
 fn plain_start(markdown: &str) -> String {
     let mut text = markdown::plain(markdown);
-    if markdown.chars().count() >= LOOKED_AT.unsigned_abs() as usize {
-        // Its last word may be a part of another.
+    if markdown.chars().count() >= SNIPPET_SOURCE.unsigned_abs() as usize {
+        // Its last word may be cut off.
         text.truncate(text.rfind(' ').unwrap_or(text.len()));
         text.push('…');
     }
     text
 }
 
-/// The texts with the words marked in them, whole and in the same order. Postgres marks, because only
-/// it knows which forms of a word it takes for the same.
+/// The whole texts with the words marked, in the same order. Postgres marks them, because only it knows
+/// which forms of a word it treats as the same.
 async fn marked(db: &PgPool, words: &Words, texts: Vec<String>) -> sqlx::Result<Vec<String>> {
     if texts.iter().all(String::is_empty) {
         return Ok(texts);

@@ -1,4 +1,4 @@
-//! Finding posts again by their words.
+//! Full-text search for posts.
 
 pub mod api;
 pub mod db;
@@ -8,12 +8,18 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::{
-    lists::{PostSummary, highlight::Highlights},
+    database::snapshot::Snapshot,
+    identity::PostId,
+    lists::{
+        PostSummary,
+        highlight::Highlights,
+        ranking::{self, PageCursor, Rank},
+    },
     text::{self, BadText},
 };
 
-/// What somebody looks for: one line of 2 to 200 characters. One is enough where it can be a word,
-/// as 雨 is.
+/// A search query: one line of 2 to 200 characters. One character is enough outside ASCII, where it can
+/// be a word, such as 雨.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Words(String);
 
@@ -57,8 +63,8 @@ pub enum Sort {
 impl Sort {
     pub const EACH: [Sort; 3] = [Sort::Relevance, Sort::New, Sort::Top];
 
-    /// As it stands in addresses.
-    pub fn word(self) -> &'static str {
+    /// As addresses write it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Sort::Relevance => "relevance",
             Sort::New => "new",
@@ -66,7 +72,7 @@ impl Sort {
         }
     }
 
-    /// As a reader sees it.
+    /// As a page shows it.
     pub fn label(self) -> &'static str {
         match self {
             Sort::Relevance => "Best match",
@@ -84,7 +90,7 @@ impl Sort {
         let words = utf8_percent_encode(words, NON_ALPHANUMERIC);
         match self {
             Sort::Relevance => format!("/search?q={words}"),
-            sort => format!("/search?q={words}&sort={}", sort.word()),
+            sort => format!("/search?q={words}&sort={}", sort.as_str()),
         }
     }
 }
@@ -94,23 +100,60 @@ pub fn feed_href(words: &str) -> String {
     format!("/search/feed.atom?q={}", utf8_percent_encode(words, NON_ALPHANUMERIC))
 }
 
-/// How many matches are looked at for an order that has to see them all; the newest ones count.
+/// How many matches are ranked, in orders that have to see all of them: the newest ones.
 pub const MAX_RANKED: i64 = 500;
 
 /// One page of results.
 #[derive(Debug)]
 pub struct Found {
     pub hits: Vec<Hit>,
-    /// How many there are, up to one more than [`MAX_RANKED`].
+    /// How many matches there are, up to one more than [`MAX_RANKED`].
     pub total: i64,
-    /// Nothing has these words; the hits are titles that look alike.
+    /// There is no match; the hits are similar titles.
     pub is_similar: bool,
+}
+
+/// What results are ordered by, the largest first: relevance, the time in seconds, or the votes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MatchRank(pub f64);
+
+impl Rank for MatchRank {
+    fn to_bits(self) -> i64 {
+        ranking::float_to_bits(self.0)
+    }
+
+    fn from_bits(bits: i64) -> Option<MatchRank> {
+        ranking::float_from_bits(bits).map(MatchRank)
+    }
 }
 
 #[derive(Debug)]
 pub struct Hit {
     pub post: PostSummary,
-    pub marks: Highlights,
-    /// By what the results are ordered; the larger the earlier.
-    pub rank: f64,
+    pub highlights: Highlights,
+    pub rank: MatchRank,
+}
+
+/// A result without the post's text.
+#[derive(Debug)]
+pub struct Match {
+    pub post: PostId,
+    pub rank: MatchRank,
+    /// The state of the database in which it was found.
+    pub snapshot: Snapshot,
+}
+
+impl Hit {
+    /// The place after it.
+    pub fn cursor(&self) -> PageCursor<MatchRank> {
+        let snapshot = Some(self.post.snapshot.clone());
+        PageCursor { rank: self.rank, id: self.post.id, snapshot }
+    }
+}
+
+impl Match {
+    /// The place after it.
+    pub fn cursor(&self) -> PageCursor<MatchRank> {
+        PageCursor { rank: self.rank, id: self.post, snapshot: Some(self.snapshot.clone()) }
+    }
 }

@@ -10,22 +10,23 @@ use axum::{
 };
 use serde::Deserialize;
 
-use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     config::Site,
     lists::{
-        PostSummary, atom,
-        ranking::{Hot, PageCursor},
+        PAGE, atom,
+        ranking::PageCursor,
         view::{List, NextPage, Row},
     },
     search::{BadWords, Found, MAX_RANKED, Sort, Words, db, feed_href},
     web::{
         Error, Page, PageContext, Result, Xml,
+        cache::{CachePolicy, Topic},
         client::ClientNet,
         error_page::with_html,
         extract::Query,
         filters,
         htmx::wants_fragment,
+        list::ListPage,
         middleware::replica::ReadPool,
         throttle::{RateLimit, Throttle},
     },
@@ -47,16 +48,16 @@ struct Results<'a> {
     words: &'a str,
     sort: Sort,
     problem: Option<BadWords>,
-    /// Why there is no answer although the words are fine.
+    /// Why there are no results although the query is valid.
     notice: Option<String>,
-    /// None where nothing was asked for yet.
+    /// `None` if there was no search.
     found: Option<Summary>,
     list: List,
     is_continued: bool,
 }
 
 impl<'a> Results<'a> {
-    /// The page as it is before anything was looked for.
+    /// The page without results.
     fn none(context: PageContext, query: &'a SearchQuery) -> Results<'a> {
         Results {
             context,
@@ -77,7 +78,7 @@ struct Summary {
 }
 
 impl Summary {
-    /// What stands before the words.
+    /// The text before the query.
     fn count(&self, is_continued: bool) -> String {
         match self.total {
             _ if is_continued => "More results".to_owned(),
@@ -87,17 +88,17 @@ impl Summary {
         }
     }
 
-    /// What stands behind them.
+    /// The text after it.
     fn order(&self, sort: Sort, is_continued: bool) -> String {
-        let best = match sort {
-            Sort::Relevance => "best",
-            Sort::Top => "most liked",
+        let first = match sort {
+            Sort::Relevance => "best matches",
+            Sort::Top => "most votes",
             Sort::New => return String::new(),
         };
         if is_continued || self.total <= MAX_RANKED {
             return String::new();
         }
-        format!(", the {best} of the newest {MAX_RANKED} first")
+        format!(", {first} among the newest {MAX_RANKED}")
     }
 }
 
@@ -134,26 +135,14 @@ pub async fn index(
 
     // A cursor belongs to these words in this order.
     let sort = query.sort;
-    let name = format!("search {} {}", sort.word(), words.as_str());
-    let after = PageCursor::<Hot>::decode(&name, query.after.as_deref())?;
+    let name = format!("search {} {}", sort.as_str(), words.as_str());
+    let after = PageCursor::decode(&name, query.after.as_deref())?;
     let Found { hits, total, is_similar } =
         db::find(&db, context.viewer_id(), &words, sort, after.as_ref()).await?;
-    let (mut posts, mut marks) = (Vec::new(), Vec::new());
-    for hit in hits {
-        // The cursor goes by what the results are ordered by.
-        posts.push(PostSummary { hot: hit.rank, ..hit.post });
-        marks.push(hit.marks);
-    }
-    let address = |cursor| {
-        let first = sort.href(words.as_str());
-        format!("{first}&after={cursor}")
-    };
-    let mut list = List::new(posts, &name, after.as_ref(), address);
-    for (row, marks) in list.rows.iter_mut().zip(marks) {
-        if let Row::Read(row) = row {
-            row.marks = Some(marks);
-        }
-    }
+    let hits = ListPage::new(hits, PAGE, |last| last.cursor().encode(&name, after.as_ref()));
+    let rows = hits.rows.into_iter().map(|hit| Row::new(hit.post, Some(hit.highlights)));
+    let next = hits.next.map(|cursor| format!("{}&after={cursor}", sort.href(words.as_str())));
+    let list = List { rows: rows.collect(), next };
     if wants_fragment(&headers) {
         return Ok(
             (CachePolicy::Shared(Topic::Lists), Page(NextPage { context, list })).into_response()
@@ -170,8 +159,8 @@ pub struct FeedQuery {
     q: String,
 }
 
-/// The newest posts with all the words: who has read them waits for the next, not for a better one. What
-/// merely looks alike is no news either.
+/// The newest posts with all the words. Not by relevance, because a feed is read for what is new, and
+/// without titles that are only similar.
 pub async fn feed(
     client: ClientNet,
     State(site): State<Arc<Site>>,
@@ -182,13 +171,14 @@ pub async fn feed(
     let words =
         Words::parse(&query.q).map_err(|problem| Error::Invalid(problem.to_string().into()))?;
     throttle.check(RateLimit::Search, client)?;
-    let found = db::matches(&db, &words, Sort::New, None, None, atom::WINDOW).await?;
+    let found = db::matches(&db, &words, Sort::New, None, None, PAGE).await?;
+    let found = ListPage::new(found, PAGE, |_| String::new()).rows;
     let path = feed_href(words.as_str());
-    let list = atom::List {
+    let info = atom::FeedInfo {
         name: path.trim_start_matches('/').to_owned(),
         title: format!("{} · {}", words.as_str(), site.name),
         path,
         page: Sort::New.href(words.as_str()),
     };
-    atom::of(&db, site, list, found.into_iter().map(|found| found.id)).await
+    atom::from_posts(&db, site, info, found.into_iter().map(|found| found.post)).await
 }

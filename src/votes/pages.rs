@@ -26,6 +26,7 @@ use crate::{
         extract::{Form, Path},
         htmx::wants_fragment,
         page::{referring_page, see_other},
+        personal::Mark,
         throttle::{RateLimit, Throttle},
     },
 };
@@ -37,7 +38,7 @@ struct Control {
     id: PostId,
     title: String,
     score: Score,
-    voted: bool,
+    voted: Mark,
 }
 
 #[derive(Deserialize)]
@@ -62,7 +63,7 @@ pub async fn vote(
     let outcome = db::set(&db, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
     if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
-        let voted = ballot == Ballot::Cast;
+        let voted = Mark::from(ballot == Ballot::Cast);
         return Ok(
             Change::Post(id).on(Page(Control { context, id, title, score, voted }).into_response())
         );

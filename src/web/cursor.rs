@@ -1,4 +1,4 @@
-//! Where a list goes on: opaque to the reader, checked on the way back.
+//! Pagination cursors: opaque to the client, checked when they come back.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
@@ -13,11 +13,11 @@ pub struct Cursor {
     /// The number the list is ordered by.
     pub rank: i64,
     pub id: i64,
-    /// What else the list needs to go on; empty for most.
+    /// What else the list needs for its next page; empty for most.
     pub rest: String,
 }
 
-/// A cursor of the list called `list` is no cursor of another.
+/// The text of a cursor, which is only valid for the list called `list`.
 pub fn encode(list: &str, rank: i64, id: i64, rest: &str) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend(rank.to_be_bytes());
@@ -27,13 +27,14 @@ pub fn encode(list: &str, rank: i64, id: i64, rest: &str) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The way back; a damaged, foreign or invented cursor is a 400.
+/// Reads a cursor of `list`. One that is damaged, made up or of another list is a 400.
 pub fn decode(list: &str, text: &str) -> Result<Cursor> {
     parse(list, text).ok_or_else(damaged)
 }
 
+/// The error for a cursor that cannot be used.
 pub fn damaged() -> Error {
-    Error::BadRequest("This link to older entries is damaged. Start from the top.".into())
+    Error::BadRequest("This link to the next page is damaged. Start from the top.".into())
 }
 
 fn parse(list: &str, text: &str) -> Option<Cursor> {
@@ -49,7 +50,7 @@ fn parse(list: &str, text: &str) -> Option<Cursor> {
     Some(Cursor { rank: i64::from_be_bytes(*rank), id: i64::from_be_bytes(*id), rest })
 }
 
-/// Tells damage and mix-ups, not forgery: a cursor gives no right to anything.
+/// Detects damage and mix-ups, not forgery: a cursor gives no right to anything.
 fn check(list: &str, payload: &[u8]) -> [u8; 4] {
     let sum = Sha256::new().chain_update(payload).chain_update(list).finalize();
     [sum[0], sum[1], sum[2], sum[3]]

@@ -131,7 +131,7 @@ async fn an_empty_site_says_so_and_what_to_do() {
         .execute(&site.db)
         .await
         .unwrap();
-    site.visitor().get("/top?t=year").await.has("Nothing in this time");
+    site.visitor().get("/top?t=year").await.has("No posts in this period");
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ async fn a_typing_error_finds_titles_that_look_alike() {
     let post = site.post_by("ada", "Introducing the Kubernetes gateway").await;
     let found = site.visitor().get("/search?q=kuberntes").await;
     assert_eq!(found.posts(), [post]);
-    found.has("look alike");
+    found.has("Similar titles");
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_typing_error_is_compared_with_the_newest_titles_and_not_with_all() {
     let post = site.post_by("ada", "Introducing the Kubernetes gateway").await;
     scatter(&site.db, 10_000).await;
     let visitor = site.visitor();
-    visitor.get("/search?q=kuberntes").await.has("look alike");
+    visitor.get("/search?q=kuberntes").await.has("Similar titles");
     sqlx::query(
         "with old as (update posts set created_at = '2001-02-03' where id = $1 returning *)
         update post_ranks r set created_at = old.created_at from old where r.post_id = old.id",
@@ -276,7 +276,7 @@ async fn swapped_missing_and_doubled_letters_find_what_was_meant_and_nonsense_fi
     ] {
         let found = site.visitor().get(&format!("/search?q={query}")).await;
         assert_eq!(found.posts().first(), Some(&post), "{query}");
-        found.has("look alike");
+        found.has("Similar titles");
     }
     for query in ["xqzvkj", "qwxz+vbnmk", "%E9%9B%A8"] {
         let found = site.visitor().get(&format!("/search?q={query}")).await;

@@ -1,83 +1,37 @@
-//! Every action of a page has its endpoint in the API, and the other way round.
+//! Both faces can do the same: the counterparts in the manifest of routes.
 
-use crate::support::routes;
+use std::collections::BTreeSet;
 
-/// What a page does, and how a program does the same.
-pub const COUNTERPARTS: [(&str, &str, &str, &str); 35] = [
-    ("GET", "/", "GET", "/posts"),
-    ("GET", "/new", "GET", "/posts"),
-    ("GET", "/top", "GET", "/posts"),
-    ("GET", "/search", "GET", "/posts"),
-    ("GET", "/posts/{id}", "GET", "/posts/{id}"),
-    ("GET", "/posts/{id}", "GET", "/posts/{id}/rank"),
-    ("GET", "/users", "GET", "/users"),
-    ("GET", "/users/{username}", "GET", "/users/{username}"),
-    ("POST", "/posts", "POST", "/posts"),
-    ("POST", "/posts/preview", "POST", "/posts/preview"),
-    ("POST", "/posts/{id}/edit", "PUT", "/posts/{id}"),
-    ("POST", "/posts/{id}/edit", "PATCH", "/posts/{id}"),
-    ("POST", "/posts/{id}/delete", "DELETE", "/posts/{id}"),
-    ("POST", "/posts/{id}/vote", "PUT", "/posts/{id}/vote"),
-    ("POST", "/posts/{id}/vote", "DELETE", "/posts/{id}/vote"),
-    ("POST", "/signup", "POST", "/users"),
-    ("POST", "/login", "POST", "/login"),
-    ("POST", "/logout", "DELETE", "/users/me/tokens"),
-    ("POST", "/password/forgot", "POST", "/password/forgot"),
-    ("POST", "/password/reset/{token}", "POST", "/password/reset"),
-    ("POST", "/email/confirm/{token}", "POST", "/email/confirm"),
-    ("GET", "/settings", "GET", "/users/me"),
-    ("POST", "/settings/password", "PUT", "/users/me/password"),
-    ("POST", "/settings/email", "PUT", "/users/me/email"),
-    ("GET", "/settings/sessions", "GET", "/users/me/sessions"),
-    ("POST", "/settings/sessions/revoke", "DELETE", "/users/me/sessions/{id}"),
-    ("POST", "/settings/sessions/revoke", "DELETE", "/users/me/sessions"),
-    ("GET", "/settings/export", "GET", "/users/me/export"),
-    ("POST", "/settings/delete-account", "POST", "/users/me/deletion"),
-    // Of the pages alone: forms before they are filled in.
-    ("GET", "/posts/new", "", "a form"),
-    ("GET", "/posts/{id}/edit", "", "a form with the post in it, which GET /posts/{id} gives"),
-    ("GET", "/posts/{id}/delete", "", "a question that a program need not be asked"),
-    ("GET", "/settings/delete-account", "", "the same"),
-    ("GET", "/signup", "", "a form"),
-    ("GET", "/login", "", "a form"),
-];
-/// Also of the pages alone, and of no one's account: a link's own form, what other programs read, files, and how
-/// the site is.
-pub const OF_PAGES_ALONE: [(&str, &str); 19] = [
-    ("GET", "/live"),
-    ("GET", "/feed.atom"),
-    ("GET", "/new/feed.atom"),
-    ("GET", "/users/{username}/feed.atom"),
-    ("GET", "/search/feed.atom"),
-    ("GET", "/sitemap.xml"),
-    ("GET", "/robots.txt"),
-    ("GET", "/manifest.webmanifest"),
-    ("GET", "/opensearch.xml"),
-    ("GET", "/.well-known/security.txt"),
-    ("GET", "/.well-known/change-password"),
-    ("GET", "/password/forgot"),
-    ("GET", "/password/reset/{token}"),
-    ("GET", "/email/confirm/{token}"),
-    ("GET", "/static/{name}"),
-    ("GET", "/favicon.svg"),
-    ("GET", "/favicon.ico"),
-    ("GET", "/healthz"),
-    ("GET", "/readyz"),
-];
-/// Of programs alone: the description of what they may do.
-pub const OF_PROGRAMS_ALONE: [(&str, &str); 2] = [("GET", "/openapi.json"), ("GET", "/docs")];
+use social_post::routes::{Counterpart, ROUTES, Route};
 
-pub fn pair((method, path): (&str, &str)) -> (String, String) {
-    (path.to_owned(), method.to_owned())
+fn spelled(route: &Route) -> String {
+    format!("{} {}", route.method, route.path)
+}
+
+/// The routes of the API that have no page, by their rows.
+pub fn of_programs_alone() -> BTreeSet<String> {
+    let alone = ROUTES.iter().filter(|route| route.is_api());
+    let alone = alone.filter(|route| matches!(route.counterpart, Counterpart::None(_)));
+    alone.map(spelled).collect()
 }
 
 #[test]
-fn whatever_a_page_does_a_program_can_do_and_the_other_way_round() {
-    let pages = COUNTERPARTS.map(|(method, path, _, _)| (method, path)).into_iter();
-    let pages: routes::Routes = pages.chain(OF_PAGES_ALONE).map(pair).collect();
-    assert_eq!(pages, routes::pages(), "left: this file, right: src/routes.rs");
-    let programs = COUNTERPARTS.map(|(_, _, method, path)| (method, path)).into_iter();
-    let programs = programs.filter(|(method, _)| !method.is_empty());
-    let programs: routes::Routes = programs.chain(OF_PROGRAMS_ALONE).map(pair).collect();
-    assert_eq!(programs, routes::api(), "left: this file, right: src/routes.rs");
+fn whatever_a_page_does_the_api_does_and_the_other_way_round() {
+    let known: BTreeSet<String> =
+        ROUTES.iter().filter(|route| route.is_api()).map(spelled).collect();
+    let mut named = of_programs_alone();
+    for page in ROUTES.iter().filter(|route| !route.is_api()) {
+        let what = spelled(page);
+        match page.counterpart {
+            Counterpart::None(reason) => assert!(!reason.is_empty(), "{what}: say why it is alone"),
+            Counterpart::Api([]) => panic!(
+                "{what} does not say how a program does the same: add .api(&[...]) or .alone(why) to \
+                 its row in src/routes/mod.rs"
+            ),
+            Counterpart::Api(routes) => {
+                named.extend(routes.iter().map(|route| (*route).to_owned()))
+            }
+        }
+    }
+    assert_eq!(named, known, "left: the counterparts of pages, right: the routes of the API");
 }

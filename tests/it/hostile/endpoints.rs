@@ -1,21 +1,12 @@
 //! What each route takes.
 
-use std::collections::BTreeSet;
-
 use axum::http::Method;
-use social_post::web::{
-    cursor,
-    middleware::body::{POST_BODY, SMALL_BODY},
+use social_post::{
+    routes::{Access, ROUTES, Route},
+    web::cursor,
 };
 
-use crate::support::{PASSWORD, encode, routes};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
-    Anyone,
-    Member,
-    Author,
-}
+use crate::support::{PASSWORD, encode};
 
 /// A parameter: what it is called, and by which rule it is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +71,43 @@ impl Field {
         }
     }
 
+    /// The field of that name in a row of the manifest.
+    fn from_manifest(route: &Route, name: &str) -> Field {
+        match (name, route.path) {
+            ("after", "/") => Field::After("hot"),
+            ("after", "/new") => Field::After("new"),
+            ("after", "/top") => Field::After("top week"),
+            ("after", "/search") => Field::After("search new title"),
+            ("after", "/users") => Field::After("people"),
+            ("after", "/users/{username}") => Field::After("by 1"),
+            ("after", "/live") => Field::After("a post"),
+            ("t", _) => Field::Period,
+            ("sort", _) => Field::Sort,
+            ("q", _) => Field::Words,
+            ("part", _) => Field::Part,
+            ("next", _) if route.method.is_safe() => Field::NextOfPage,
+            ("next", _) => Field::Next,
+            ("title", _) => Field::Title,
+            ("url", _) => Field::Url,
+            ("body", _) => Field::Text,
+            ("key", _) => Field::Key,
+            ("version", _) => Field::Version,
+            ("value", _) => Field::Ballot,
+            ("username", _) => Field::Username,
+            ("email", _) => Field::Email,
+            ("password", "/signup") => Field::NewPassword,
+            ("password", _) => Field::Password,
+            ("login", _) => Field::Login,
+            ("current_password", _) => Field::CurrentPassword,
+            ("new_password", _) => Field::AnotherPassword,
+            ("session", _) => Field::Session,
+            (name, path) => panic!(
+                "{path} takes {name:?}: add it to Field and Field::from_manifest in \
+                 tests/it/hostile/endpoints.rs, with a good value, and to values.rs with bad ones"
+            ),
+        }
+    }
+
     /// A value that holds.
     pub fn good(self, post: i64) -> String {
         match self {
@@ -117,7 +145,9 @@ pub struct Door {
     pub path: Option<Field>,
     pub query: &'static [Field],
     pub form: &'static [Field],
-    pub who: Who,
+    pub who: Access,
+    /// In bytes.
+    pub body_limit: usize,
 }
 
 /// One value as it stands in an address or a form.
@@ -125,32 +155,45 @@ pub fn encoded(value: &str) -> String {
     encode(&[("", value)])[1..].to_owned()
 }
 
-pub fn get(route: &'static str, query: &'static [Field]) -> Door {
-    let path = match () {
-        () if route.contains("{id}") => Some(Field::Id),
-        () if route.contains("{username}") => Some(Field::Name),
-        () if route.contains("{name}") => Some(Field::Asset),
-        () if route.contains("{token}") => Some(Field::Token),
-        () => None,
-    };
-    Door { method: Method::GET, route, path, query, form: &[], who: Who::Anyone }
-}
-
-pub fn post(route: &'static str, form: &'static [Field]) -> Door {
-    Door { method: Method::POST, form, ..get(route, &[]) }
-}
-
 impl Door {
-    pub fn by(self, who: Who) -> Door {
-        Door { who, ..self }
+    /// The endpoint of a row of the manifest.
+    fn from_route(route: &'static Route) -> Door {
+        let path = match route.path {
+            path if path.contains("{id}") => Some(Field::Id),
+            path if path.contains("{username}") => Some(Field::Name),
+            path if path.contains("{name}") => Some(Field::Asset),
+            path if path.contains("{token}") => Some(Field::Token),
+            _ => None,
+        };
+        let fields = |names: &[&'static str]| -> &'static [Field] {
+            names.iter().map(|name| Field::from_manifest(route, name)).collect::<Vec<_>>().leak()
+        };
+        Door {
+            method: route.method.clone(),
+            route: route.path,
+            path,
+            query: fields(route.query),
+            form: fields(route.fields),
+            who: route.access,
+            body_limit: route.body_limit,
+        }
+    }
+
+    /// The same without the fields that a client may leave out, where there are any.
+    fn shorter(&self) -> Option<Door> {
+        let is_optional = |field: &Field| {
+            matches!(field, Field::Key | Field::Version)
+                || (self.route == "/search" && matches!(field, Field::After(_)))
+        };
+        let kept = |fields: &[Field]| -> &'static [Field] {
+            fields.iter().copied().filter(|field| !is_optional(field)).collect::<Vec<_>>().leak()
+        };
+        let shorter = Door { query: kept(self.query), form: kept(self.form), ..self.clone() };
+        (shorter.fields().len() < self.fields().len()).then_some(shorter)
     }
 
     pub fn is_get(&self) -> bool {
         self.method == Method::GET
-    }
-
-    pub fn body_limit(&self) -> usize {
-        if self.form.contains(&Field::Text) { POST_BODY } else { SMALL_BODY }
     }
 
     pub fn fields(&self) -> Vec<Field> {
@@ -182,77 +225,32 @@ impl Door {
     }
 }
 
+/// Every route that is not the API's, as the manifest has it: first what changes nothing, last what
+/// logs in.
+pub fn doors() -> Vec<Door> {
+    [reading(), writing(), entering()].concat()
+}
+
+fn of_the_manifest() -> impl Iterator<Item = Door> {
+    let routes = ROUTES.iter().filter(|route| !route.is_api()).map(Door::from_route);
+    routes.flat_map(|door| [door.shorter(), Some(door)]).flatten()
+}
+
 pub fn reading() -> Vec<Door> {
-    use Field::{After, NextOfPage, Part, Period, Sort, Words};
-    vec![
-        get("/", &[After("hot")]),
-        get("/new", &[After("new")]),
-        get("/top", &[Period, After("top week")]),
-        get("/search", &[Words, Sort]),
-        get("/search", &[Words, Sort, After("search new title")]),
-        get("/posts/{id}", &[]),
-        get("/users", &[After("people")]),
-        get("/users/{username}", &[After("by 1")]),
-        get("/posts/new", &[]).by(Who::Member),
-        get("/posts/{id}/edit", &[]).by(Who::Author),
-        get("/posts/{id}/delete", &[]).by(Who::Author),
-        get("/signup", &[NextOfPage]),
-        get("/login", &[NextOfPage]),
-        get("/password/forgot", &[]),
-        get("/password/reset/{token}", &[]),
-        get("/email/confirm/{token}", &[]),
-        get("/settings", &[]).by(Who::Member),
-        get("/settings/sessions", &[]).by(Who::Member),
-        get("/settings/export", &[]).by(Who::Member),
-        get("/settings/delete-account", &[]).by(Who::Member),
-        get("/feed.atom", &[]),
-        get("/new/feed.atom", &[]),
-        get("/users/{username}/feed.atom", &[]),
-        get("/search/feed.atom", &[Words]),
-        get("/sitemap.xml", &[Part]),
-        get("/robots.txt", &[]),
-        get("/manifest.webmanifest", &[]),
-        get("/opensearch.xml", &[]),
-        get("/.well-known/security.txt", &[]),
-        get("/.well-known/change-password", &[]),
-        get("/static/{name}", &[]),
-        get("/favicon.svg", &[]),
-        get("/favicon.ico", &[]),
-        get("/healthz", &[]),
-        get("/readyz", &[]),
-        get("/live", &[After("a post")]),
-    ]
+    of_the_manifest().filter(Door::is_get).collect()
 }
 
+/// Forms of members.
 pub fn writing() -> Vec<Door> {
-    use Field::{
-        AnotherPassword, Ballot, CurrentPassword, Email, Key, Session, Text, Title, Url, Version,
-    };
-    vec![
-        post("/posts", &[Title, Url, Text]).by(Who::Member),
-        post("/posts", &[Title, Url, Text, Key]).by(Who::Member),
-        post("/posts/preview", &[Title, Url, Text, Key, Version]).by(Who::Member),
-        post("/posts/{id}/edit", &[Title, Url, Text]).by(Who::Author),
-        post("/posts/{id}/edit", &[Title, Url, Text, Version]).by(Who::Author),
-        post("/posts/{id}/delete", &[]).by(Who::Author),
-        post("/posts/{id}/vote", &[Ballot]).by(Who::Member),
-        post("/logout", &[]).by(Who::Member),
-        post("/settings/password", &[CurrentPassword, AnotherPassword]).by(Who::Member),
-        post("/settings/email", &[CurrentPassword, Email]).by(Who::Member),
-        post("/settings/sessions/revoke", &[Session]).by(Who::Member),
-        post("/settings/delete-account", &[CurrentPassword]).by(Who::Member),
-    ]
+    of_the_manifest().filter(|door| !door.is_get() && door.who != Access::Anyone).collect()
 }
 
+/// Forms that need no session, with the sign-up, after which there is one, at the end.
 pub fn entering() -> Vec<Door> {
-    use Field::{AnotherPassword, Email, Login, NewPassword, Next, Password, Username};
-    vec![
-        post("/login", &[Login, Password, Next]),
-        post("/signup", &[Username, Email, NewPassword]),
-        post("/password/forgot", &[Email]),
-        post("/password/reset/{token}", &[AnotherPassword]),
-        post("/email/confirm/{token}", &[]),
-    ]
+    let forms = of_the_manifest().filter(|door| !door.is_get() && door.who == Access::Anyone);
+    let mut forms: Vec<Door> = forms.collect();
+    forms.sort_by_key(|door| door.route == "/signup");
+    forms
 }
 
 /// What leads nowhere however good it looks: a link that was never sent, somebody else's session, mail
@@ -262,17 +260,4 @@ pub fn leads_nowhere(door: &Door) -> bool {
         || door.form == [Field::Session]
         || door.route == "/static/{name}"
         || (door.route == "/password/forgot" && !door.is_get())
-}
-
-pub fn doors() -> Vec<Door> {
-    [reading(), writing(), entering()].concat()
-}
-
-#[test]
-fn the_matrix_knows_every_route() {
-    let known: BTreeSet<_> = doors()
-        .into_iter()
-        .map(|door| (door.route.to_owned(), door.method.as_str().to_owned()))
-        .collect();
-    assert_eq!(known, routes::pages(), "left: doors of this file, right: src/routes.rs");
 }

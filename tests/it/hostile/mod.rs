@@ -17,8 +17,10 @@ use axum::{
     http::{Method, request::Builder},
 };
 
+use social_post::routes::Access;
+
 use crate::{
-    hostile::endpoints::{Door, Who},
+    hostile::endpoints::Door,
     support::{PASSWORD, Reply, TestSite, Visitor, oracle},
 };
 
@@ -113,7 +115,7 @@ fn begin(by: &Visitor, door: &Door, address: &str, is_part: bool) -> Builder {
 
 /// The request with which everything would be fine, by whoever may send it.
 fn good(at: &AttackedSite, door: &Door) -> (Visitor, String, Vec<u8>) {
-    let by = if door.who == Who::Anyone { at.site.visitor() } else { at.ada() };
+    let by = if door.who == Access::Anyone { at.site.visitor() } else { at.ada() };
     let (address, body) = door.with(at.post, None);
     (by, address, body)
 }

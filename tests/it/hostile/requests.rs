@@ -118,7 +118,7 @@ async fn only_a_plain_web_form_of_a_fair_size_is_a_form() {
             assert_eq!(reply.status, 415, "{address} {coding}");
         }
 
-        let limit = door.body_limit();
+        let limit = door.body_limit;
         let padded = |length: usize| {
             let mut padded = [body.as_slice(), b"&pad="].concat();
             padded.resize(length, b'x');

@@ -2,10 +2,12 @@
 
 use axum::http::{Method, header};
 
+use social_post::routes::Access;
+
 use crate::{
     hostile::{
         AttackedSite, begin,
-        endpoints::{Field, Who, doors, leads_nowhere},
+        endpoints::{Field, doors, leads_nowhere},
     },
     support::PASSWORD,
 };
@@ -78,7 +80,7 @@ async fn each_may_do_what_is_theirs_and_a_refusal_changes_nothing() {
                 let reply = at.send(&by, begin(&by, &door, &address, is_part), body).await;
                 let status = reply.status.as_u16();
                 match door.who {
-                    Who::Member | Who::Author if !*is_member => {
+                    Access::Member | Access::Author if !*is_member => {
                         let refused = if door.is_get() && !is_part { 303 } else { 401 };
                         assert_eq!(status, refused, "{} {address} by the {name}", door.method);
                         if refused == 303 {
@@ -88,7 +90,7 @@ async fn each_may_do_what_is_theirs_and_a_refusal_changes_nothing() {
                             assert!(reply.header("hx-redirect").starts_with("/login"), "{address}");
                         }
                     }
-                    Who::Author if !is_author => {
+                    Access::Author if !is_author => {
                         assert_eq!(status, 403, "{} {address} by the {name}", door.method);
                     }
                     _ if leads_nowhere(&door) => assert_eq!(status, 404),
@@ -135,7 +137,7 @@ async fn no_header_says_who_one_is() {
         ("x-original-cookie", format!("sid={session}")),
     ];
     for door in doors() {
-        if door.who == Who::Anyone {
+        if door.who == Access::Anyone {
             continue;
         }
         let (address, body) = door.with(at.post, None);

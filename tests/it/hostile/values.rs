@@ -1,8 +1,10 @@
 //! Odd values in every parameter.
 
+use social_post::routes::Access;
+
 use crate::hostile::{
     AttackedSite, MARKER, begin,
-    endpoints::{Door, Field, Who, encoded, entering, leads_nowhere, reading, writing},
+    endpoints::{Door, Field, encoded, entering, leads_nowhere, reading, writing},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +82,7 @@ fn allowed(
     is_stranger: bool,
     is_part: bool,
 ) -> &'static [u16] {
-    if is_stranger && door.who != Who::Anyone {
+    if is_stranger && door.who != Access::Anyone {
         return if door.is_get() && !is_part { &[303] } else { &[401] };
     }
     let is_in_path = door.path == Some(field);

@@ -94,7 +94,7 @@ async fn only_one_whole_document_with_its_own_members_once_each_is_taken() {
         odd.push((json!([list]).to_string().into(), 422));
         for text in &deep {
             for body in [text.clone(), format!("{{\"{}\":{text}", door.members[0])] {
-                let is_long = body.len() > door.limit();
+                let is_long = body.len() > door.limit;
                 let reply = send(&mut at, &by, begin(&by, &door, &address), body).await;
                 let status = reply.status.as_u16();
                 let allowed: &[u16] = if is_long { &[413] } else { &[400, 422] };
@@ -172,9 +172,9 @@ async fn only_a_body_of_the_right_type_and_a_fair_size_is_read() {
             padded.resize(length, if is_form { b'x' } else { b' ' });
             padded
         };
-        let reply = send(&mut at, &by, begin(&by, &door, &address), padded(door.limit())).await;
+        let reply = send(&mut at, &by, begin(&by, &door, &address), padded(door.limit)).await;
         assert_ne!(reply.status, 413, "{address}: the limit itself is no problem");
-        let reply = send(&mut at, &by, begin(&by, &door, &address), padded(door.limit() + 1)).await;
+        let reply = send(&mut at, &by, begin(&by, &door, &address), padded(door.limit + 1)).await;
         assert_eq!(reply.status, 413, "{address}");
     }
     at.tell();

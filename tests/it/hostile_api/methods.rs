@@ -7,7 +7,7 @@ use axum::http::Method;
 use crate::{
     hostile::AttackedSite,
     hostile_api::{
-        endpoints::{door, doors},
+        endpoints::{self, doors},
         send,
     },
     support::routes,
@@ -27,7 +27,7 @@ async fn a_method_that_an_address_of_the_api_does_not_know_is_told_which_it_does
         if known.contains("GET") {
             known.insert("HEAD");
         }
-        let address = door(Method::GET, path.clone().leak()).address(at.post);
+        let address = endpoints::address(&path, at.post);
         for method in
             ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "FOO", "get"]
         {

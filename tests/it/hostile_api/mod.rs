@@ -10,9 +10,11 @@ mod values;
 
 use axum::http::{Method, header, request::Builder};
 
+use social_post::routes::Access;
+
 use crate::{
     hostile::AttackedSite,
-    hostile_api::endpoints::{Door, Kind, Who},
+    hostile_api::endpoints::{Door, Kind},
     support::{Caller, Reply},
 };
 
@@ -51,5 +53,5 @@ async fn send(
 
 /// Ada, or nobody where anyone will do.
 async fn who(at: &AttackedSite, door: &Door) -> Caller {
-    if door.who == Who::Anyone { at.site.caller() } else { at.site.caller_of("ada").await }
+    if door.who == Access::Anyone { at.site.caller() } else { at.site.caller_of("ada").await }
 }

@@ -2,11 +2,13 @@
 
 use axum::http::Method;
 
+use social_post::routes::Access;
+
 use crate::{
     hostile::AttackedSite,
     hostile_api::{
         begin,
-        endpoints::{Kind, Who, doors},
+        endpoints::{Kind, doors},
         send,
     },
     support::Caller,
@@ -43,14 +45,14 @@ async fn each_program_may_do_what_its_owner_may_and_a_refusal_changes_nothing() 
             let status = reply.status.as_u16();
             let what = format!("{} {address} by {name}: {}", door.method, reply.body);
             match (door.who, name) {
-                (_, "suspended" | "gone") | (Who::Member | Who::Author, "nobody")
-                    if !door.takes_no_token() =>
+                (_, "suspended" | "gone") | (Access::Member | Access::Author, "nobody")
+                    if !door.takes_no_token =>
                 {
                     assert_eq!(status, 401, "{what}");
                     let is_told = reply.header("www-authenticate").contains("invalid_token");
                     assert_eq!(is_told, name != "nobody", "{what}");
                 }
-                (Who::Author, "other" | "chief") => assert_eq!(status, 403, "{what}"),
+                (Access::Author, "other" | "chief") => assert_eq!(status, 403, "{what}"),
                 _ if door.leads_nowhere() => assert_eq!(status, 404, "{what}"),
                 _ if door.kind == Kind::Form => assert_eq!(status, 401, "{what}"),
                 _ if door.members.contains(&"current_password") => {

@@ -3,11 +3,13 @@
 use axum::http::Method;
 use serde_json::json;
 
+use social_post::routes::Access;
+
 use crate::{
     hostile::{AttackedSite, MARKER},
     hostile_api::{
         begin,
-        endpoints::{Kind, Who, lasting},
+        endpoints::{Kind, lasting},
         send, who,
     },
 };
@@ -121,13 +123,13 @@ async fn an_odd_value_in_any_document_is_answered_in_kind() {
                     Oddity::Nul => &[422],
                     Oddity::Text => &[200, 201, 409, 422],
                 };
-                if door.who != Who::Anyone {
+                if door.who != Access::Anyone {
                     let nobody = at.site.caller();
                     let request = begin(&nobody, door, &address);
                     let reply = send(&mut at, &nobody, request, body.clone()).await;
                     assert_eq!(reply.status, 401, "{address} {shown}");
                 }
-                let by = if door.who == Who::Anyone { &at.site.caller() } else { &ada };
+                let by = if door.who == Access::Anyone { &at.site.caller() } else { &ada };
                 let reply = send(&mut at, by, begin(by, door, &address), body).await;
                 let status = reply.status.as_u16();
                 assert!(
