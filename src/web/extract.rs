@@ -47,7 +47,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
             return Err(Error::Invalid("The form has too many fields.".into()));
         }
         read(fields).map(Form).map_err(|Mismatch| {
-            Error::Invalid("The form has an unknown field, or lacks one.".into())
+            Error::Invalid(
+                "The form does not have the fields of this page. Reload the page and try again."
+                    .into(),
+            )
         })
     }
 }
