@@ -21,7 +21,7 @@ use crate::{
 
 /// Logs the request under its id, and counts it in the metrics.
 pub async fn log(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(&request, &site);
+    let id = RequestId::from_request(&request, &site);
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     // The route, not the address: an address may contain a secret or personal text.
