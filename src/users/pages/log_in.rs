@@ -23,7 +23,7 @@ use crate::{
         Page, PageContext, Result,
         extract::{Form, Query},
         flash::Flash,
-        form::{retryable, with_error_status},
+        form::{NoFields, retryable, with_error_status},
         page::see_other,
     },
 };
@@ -81,17 +81,12 @@ pub async fn log_in(
     })
 }
 
-/// A form with a button and no fields.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogOutForm {}
-
 pub async fn log_out(
     viewer: Viewer,
     context: PageContext,
     State(db): State<PgPool>,
     session: Session,
-    Form(LogOutForm {}): Form<LogOutForm>,
+    Form(NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let key = session.id().map(sessions::key);
     account::log_out(&db, &viewer, key.as_deref()).await?;

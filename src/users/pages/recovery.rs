@@ -21,7 +21,7 @@ use crate::{
         Page, PageContext, Result,
         extract::{Form, Path},
         flash::Flash,
-        form::{retryable, with_error_status},
+        form::{NoFields, retryable, with_error_status},
         page::see_other,
     },
 };
@@ -152,17 +152,12 @@ pub async fn confirm_form(
     Ok((link_status(page.link.as_ref()), Page(page)).into_response())
 }
 
-/// A form with a button and no fields.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConfirmForm {}
-
 pub async fn confirm(
     context: PageContext,
     accounts: Accounts,
     State(db): State<PgPool>,
     Path(token): Path<String>,
-    Form(ConfirmForm {}): Form<ConfirmForm>,
+    Form(NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let link = links::find(&db, &token, Purpose::Email).await?;
     let confirmed = match &link {
