@@ -81,7 +81,10 @@ impl FormErrors {
     pub fn from_error(error: Error) -> Result<FormErrors, Error> {
         match error {
             Error::Fields(fields) | Error::Taken(fields) => Ok(FormErrors::invalid(fields)),
-            Error::Unavailable(_) | Error::Busy | Error::RateLimited { .. } => {
+            Error::Unavailable(_)
+            | Error::Busy
+            | Error::RateLimited { .. }
+            | Error::TooManyAttempts { .. } => {
                 let notice = error.to_string();
                 let (head, _) = error.into_response().into_parts();
                 let errors = FormErrors::with_notice(head.status, notice);
