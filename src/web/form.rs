@@ -81,7 +81,10 @@ impl FormErrors {
     pub fn from_error(error: Error) -> Result<FormErrors, Error> {
         match error {
             Error::Fields(fields) | Error::Taken(fields) => Ok(FormErrors::invalid(fields)),
-            Error::Unavailable(_) | Error::Busy | Error::RateLimited { .. } => {
+            Error::Unavailable(_)
+            | Error::Busy
+            | Error::RateLimited { .. }
+            | Error::TooManyAttempts { .. } => {
                 let notice = error.to_string();
                 let (head, _) = error.into_response().into_parts();
                 let errors = FormErrors::with_notice(head.status, notice);
@@ -121,7 +124,7 @@ impl<N> FormErrors<N> {
 pub enum Failure {
     /// There is no session, or not any more.
     LoggedOut,
-    /// The sentence to show: the requests came too often, the database is away or hangs, the site is busy or
+    /// The sentence to show: a rate limit, a database that is away or hangs, a site that is busy or
     /// broken.
     Failed(String),
 }
