@@ -53,7 +53,7 @@ fn taken_fields(taken: &[Taken]) -> Error {
 /// The error for an action that asked for the current password; `convert` is for its own problems.
 fn refused<Problem>(refused: Refused<Problem>, convert: impl FnOnce(Problem) -> Error) -> Error {
     match refused {
-        Refused::WrongPassword => invalid_field("current_password", &"That is not your password."),
+        Refused::WrongPassword => invalid_field("current_password", &"Wrong password."),
         Refused::LoggedOut => Error::BadToken,
         Refused::Problem(problem) => convert(problem),
     }
