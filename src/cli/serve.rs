@@ -272,6 +272,6 @@ async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
 async fn sweep_once(db: &PgPool, site: &Site) -> sqlx::Result<u64> {
     let sessions = users::sessions::db::sweep(db, site).await?;
     let tries = users::credentials::db::sweep_tries(db).await?;
-    let keys = posts::db::sweep_keys(db).await?;
+    let keys = posts::publish::db::sweep_keys(db).await?;
     Ok(sessions + tries + keys)
 }

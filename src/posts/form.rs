@@ -19,10 +19,11 @@ use crate::{
     identity::{PostId, Viewer},
     markdown::{self, Html},
     posts::{
-        BadBody, BadLink, BadTitle, Body, Draft, IdempotencyKey, Link, Post, Title, Version,
+        BadBody, BadLink, BadTitle, Body, Draft, Link, Post, Title, Version,
         access::own,
-        db::{self, Publication},
+        db,
         pages::{address, with_status},
+        publish::{self, IdempotencyKey, Publication},
     },
     web::{
         Error, Page, PageContext, Result,
@@ -187,7 +188,7 @@ pub async fn publish(
         Err(problems) => return Ok(refuse(context, Target::New, typed, problems)),
     };
     throttle.check(RateLimit::Write, viewer.id)?;
-    match db::publish(&db, viewer.id, &draft, typed.key).await? {
+    match publish::db::publish(&db, viewer.id, &draft, typed.key).await? {
         Publication::Post(id) => {
             Ok(Change::New(id).on(Flash::Published.on(see_other(&address(id)))))
         }
