@@ -33,6 +33,8 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: %(default)s)")
     parser.add_argument("--only", metavar="NAME[,NAME...]", help="only these rows, such as feed,vote")
     parser.add_argument("--peer", type=Path, metavar="DIR", help="a folder with the FastAPI app to compare with (fastapi/ and venv/)")
+    parser.add_argument("--baseline", type=Path, metavar="PROGRAM",
+                        help="another build of social-post with the same schema, measured beside this one over the same data")
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     try:
@@ -47,6 +49,10 @@ def arguments():
     given.only = set(given.only.split(",")) if given.only else set()
     if unknown := given.only.difference(names):
         parser.error(f"--only: no row is called {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    if given.baseline:
+        given.baseline = given.baseline.resolve()
+        if not os.access(given.baseline, os.X_OK):
+            parser.error(f"--baseline: {given.baseline} is not a program")
     if given.peer:
         given.peer = given.peer.resolve()
         if not (given.peer / "venv/bin/python").exists():
@@ -155,6 +161,13 @@ def compare(given, site, programs, folder, measured):
             servers.append(peer)
             peer.start()
             targets += asked.peer_targets(sample, peer, given.seconds)
+        if given.baseline:
+            baseline = Site(given.baseline, database, folder)
+            servers.append(baseline)
+            baseline.start()
+            # Sessions are in the database, so the same members are logged in at both.
+            targets += sample.targets(asked.PAGES, given.seconds, baseline, "baseline")
+            targets.sort(key=lambda target: target.name)
         if given.only:
             targets = [target for target in targets if target.name in given.only]
         results = interleaved(targets, [16, 64], given.rounds, given.seconds, site.forget_log)

@@ -82,12 +82,12 @@ class Sample:
         """Cast and taken back by everybody, for one post."""
         return [press(random.choice(self.people), self.posts[0], random.randrange(2)) for _ in range(seconds * 5000)]
 
-    def targets(self, kinds, seconds):
+    def targets(self, kinds, seconds, site=None, who="site"):
         """Of the site."""
         changing = {"vote": self.votes, "vote-hot": self.votes_for_one}
         return [
-            Web(kind, "site", self.site, lambda kind=kind: changing[kind](seconds), changes=True) if kind in changing
-            else Web(kind, "site", self.site, lambda kind=kind: self.pages_of(kind))
+            Web(kind, who, site or self.site, lambda kind=kind: changing[kind](seconds), changes=True) if kind in changing
+            else Web(kind, who, site or self.site, lambda kind=kind: self.pages_of(kind))
             for kind in kinds
         ]
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import asked
 import picture
 from database import ROOT
 from load import median
@@ -37,7 +38,7 @@ def about(given, cluster, sizes):
         "load_before": os.getloadavg()[0],
         "versions": f"Postgres {cluster.version()}, {said('rustc', '--version')}, "
                     f"{(said('sh', '-c', 'wrk -v 2>&1 | head -n 1').split(' [')[0])}, Python {platform.python_version()}",
-        "rounds": given.rounds, "seconds": given.seconds, "peer": bool(given.peer), "only": sorted(given.only),
+        "rounds": given.rounds, "seconds": given.seconds, "peer": bool(given.peer), "baseline": bool(given.baseline), "only": sorted(given.only),
         "data": {str(posts): words for posts, words in sizes.items()},
     }
 
@@ -95,6 +96,10 @@ def targets(measured):
                                        ("vote", "vote beside the FastAPI app's", "vote", 10)):
         for connections in (16, 64):
             want(f"{words}, {connections} connections", wanted, table.ratio(name, "peer", connections, other))
+
+    for name in [*asked.PAGES] if measured["about"].get("baseline") else []:
+        for connections in (16, 64):
+            want(f"{name} beside the baseline's, {connections} connections", 0.95, table.ratio(name, "baseline", connections))
 
     votes = measured.get("votes")
     want("votes lost or counted twice", 0, votes and abs(votes["score"] - votes["expected"]) + abs(votes["rows"] - votes["expected"])

@@ -10,7 +10,7 @@ use crate::{
 };
 
 const AXE: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/node_modules/axe-core/axe.min.js"));
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../node_modules/axe-core/axe.min.js"));
 
 /// One line for each violation, with the first place it was found at. The order of headings inside
 /// what people write is theirs.

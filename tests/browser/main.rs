@@ -23,3 +23,6 @@ mod story;
 #[allow(dead_code, unused_imports, reason = "shared with the other tests, which use the rest")]
 #[path = "../it/support/mod.rs"]
 mod support;
+
+/// The project's directory.
+const PROJECT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");

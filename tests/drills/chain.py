@@ -296,7 +296,7 @@ def story(chain):
         **os.environ, "SQLX_OFFLINE": "true", "CHAIN_URL": chain.url, "CHAIN_DATABASE_URL": chain.database_url,
         "CHAIN_KEY_HASH": chain.key_hash(),
     }
-    command = ["cargo", "test", "--locked", "--test", "browser", "story", "--", "--test-threads=1"]
+    command = ["cargo", "test", "--locked", "--package", "browser-tests", "story", "--", "--test-threads=1"]
     return subprocess.run(command, cwd=PROJECT, env=environment).returncode
 
 

@@ -23,10 +23,8 @@ use sqlx::{Executor as _, PgPool};
 
 use crate::{
     cli::complaint,
-    support::{
-        Caller, Database, PASSWORD, TestSite, database, empty_database, empty_directory,
-        social_post,
-    },
+    program::social_post,
+    support::{Caller, Database, PASSWORD, TestSite, database, empty_database, empty_directory},
 };
 
 fn run(database: &Database, arguments: &[&str]) -> Output {

@@ -7,8 +7,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::support::{
-    Database, TestSite, command, database, empty_database, empty_directory, social_post,
+use crate::{
+    program::{command, social_post},
+    support::{Database, TestSite, database, empty_database, empty_directory},
 };
 
 const SECRET: &str = "canary7f3a";

@@ -9,9 +9,12 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    Database, JWT_SECRET, PASSWORD, Reply, TestSite, database, empty_directory, encode,
-    post_office::PostOffice, program::Program, social_post,
+use crate::{
+    program::{Program, social_post},
+    support::{
+        Database, JWT_SECRET, PASSWORD, Reply, TestSite, database, empty_directory, encode,
+        post_office::PostOffice,
+    },
 };
 
 /// A program of `tests/python/requirements.txt`, in an empty directory of its own.

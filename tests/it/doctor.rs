@@ -26,7 +26,10 @@ use social_post::{
 };
 use sqlx::{Executor as _, PgPool};
 
-use crate::support::{TestSite, command, empty_directory, social_post};
+use crate::{
+    program::{command, social_post},
+    support::{TestSite, empty_directory},
+};
 
 /// A cluster of the site's own, with nothing switched off for speed.
 struct Local {

@@ -21,7 +21,10 @@ use social_post::{
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use crate::support::{self, Database, PASSWORD, TestSite};
+use crate::{
+    program,
+    support::{self, Database, PASSWORD, TestSite},
+};
 
 #[tokio::test]
 async fn a_site_made_by_chance_comes_back_as_it_was_and_goes_on() {
@@ -92,7 +95,7 @@ async fn an_export_is_of_one_moment_whatever_happens_while_it_is_read() {
         insert into votes select p, u from generate_series(1, 400) p, generate_series(1, 50) u",
     )
     .await;
-    let mut child = support::command(&["export"], &[("DATABASE_URL", &db.url)])
+    let mut child = program::command(&["export"], &[("DATABASE_URL", &db.url)])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -106,7 +109,7 @@ async fn an_export_is_of_one_moment_whatever_happens_while_it_is_read() {
     assert!(child.wait().unwrap().success());
 
     let second = support::database().await;
-    let mut child = support::command(&["import", "export", "-"], &[("DATABASE_URL", &second.url)])
+    let mut child = program::command(&["import", "export", "-"], &[("DATABASE_URL", &second.url)])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -400,11 +403,11 @@ fn path() -> PathBuf {
 }
 
 fn export(db: &Database, file: &Path) -> Output {
-    support::social_post(&["export", file.to_str().unwrap()], &[("DATABASE_URL", &db.url)])
+    program::social_post(&["export", file.to_str().unwrap()], &[("DATABASE_URL", &db.url)])
 }
 
 fn import(db: &Database, file: &Path) -> Output {
-    support::social_post(
+    program::social_post(
         &["import", "export", file.to_str().unwrap()],
         &[("DATABASE_URL", &db.url)],
     )

@@ -8,7 +8,10 @@ use std::{
 use sqlx::PgPool;
 use time::{OffsetDateTime, macros::datetime};
 
-use crate::support::{self, Database, TestSite};
+use crate::{
+    program,
+    support::{self, Database, TestSite},
+};
 
 /// As the app's own models make them.
 const TABLES: &str = "
@@ -277,7 +280,7 @@ async fn an_app_that_cannot_be_read_or_a_site_that_is_not_empty_is_one_clear_lin
     .await;
     refused(&app.url, 1, "this site has people or posts already");
     run(&db.pool, "delete from users").await;
-    let mut child = support::command(&["import", "fastapi", "-"], &[("DATABASE_URL", &db.url)])
+    let mut child = program::command(&["import", "fastapi", "-"], &[("DATABASE_URL", &db.url)])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -308,7 +311,7 @@ async fn count(db: &PgPool, sql: &str) -> i64 {
 
 fn import(db: &Database, url: &str, flags: &[&str]) -> Output {
     let arguments = [&["import", "fastapi", url], flags].concat();
-    support::social_post(&arguments, &[("DATABASE_URL", &db.url)])
+    program::social_post(&arguments, &[("DATABASE_URL", &db.url)])
 }
 
 fn stderr(output: &Output) -> String {

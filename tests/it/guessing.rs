@@ -13,11 +13,12 @@ use std::{
 use serde_json::json;
 use social_post::{server::Peer, web::throttle::Throttle};
 
-use crate::support::{
-    Database, PASSWORD, Reply, TestSite, Visitor, database, encode,
-    post_office::PostOffice,
+use crate::{
     program::{Program, post},
     statements,
+    support::{
+        Database, PASSWORD, Reply, TestSite, Visitor, database, encode, post_office::PostOffice,
+    },
 };
 
 const WRONG: &str = "wrong password here";

@@ -11,7 +11,10 @@ use std::{
 use sqlx::PgPool;
 use time::{OffsetDateTime, macros::datetime};
 
-use crate::support::{self, Database};
+use crate::{
+    program,
+    support::{self, Database},
+};
 
 const HEADER: &str = "id,title,url,points,comments,author,created_at\n";
 
@@ -198,7 +201,7 @@ async fn two_imports_at_once_double_nothing() {
     let file = file(&posts(1..=400));
     let arguments = ["import", "csv", file.to_str().unwrap()];
     let settings = [("DATABASE_URL", db.url.as_str())];
-    let start = || support::command(&arguments, &settings).stderr(Stdio::piped()).spawn().unwrap();
+    let start = || program::command(&arguments, &settings).stderr(Stdio::piped()).spawn().unwrap();
 
     let both = [start(), start()].map(|child| child.wait_with_output().unwrap());
 
@@ -216,7 +219,7 @@ async fn an_import_that_is_killed_leaves_nothing() {
     let large = file(&format!("{HEADER}9,Large,,1000000,0,zoe,2015-09-06T05:56:00Z\n"));
     let arguments = ["import", "csv", large.to_str().unwrap()];
     let settings = [("DATABASE_URL", db.url.as_str())];
-    let mut child = support::command(&arguments, &settings).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = program::command(&arguments, &settings).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let begun = lines.find_map(|line| line.ok().filter(|line| line.starts_with("bringing in")));
     assert_eq!(begun.unwrap(), "bringing in 1 post with 1000000 votes");
@@ -260,8 +263,8 @@ async fn the_demo_comes_once_and_never_among_namesakes() {
     let db = support::database().await;
     let settings = [("DATABASE_URL", db.url.as_str())];
 
-    let first = support::social_post(&["demo"], &settings);
-    let second = support::social_post(&["demo"], &settings);
+    let first = program::social_post(&["demo"], &settings);
+    let second = program::social_post(&["demo"], &settings);
 
     let (posts, people, votes) = state(&db.pool).await;
     assert_eq!((posts, people), (40, 42));
@@ -282,7 +285,7 @@ async fn the_demo_comes_once_and_never_among_namesakes() {
         .execute(&taken.pool)
         .await
         .unwrap();
-    let refused = support::social_post(&["demo"], &[("DATABASE_URL", &taken.url)]);
+    let refused = program::social_post(&["demo"], &[("DATABASE_URL", &taken.url)]);
     assert_eq!(refused.status.code(), Some(0));
     assert_eq!(state(&taken.pool).await, (0, 1, 0));
 }
@@ -313,7 +316,7 @@ fn file_of(bytes: &[u8]) -> PathBuf {
 
 fn import(db: &Database, file: &std::path::Path, flags: &[&str]) -> Output {
     let arguments = [&["import", "csv", file.to_str().unwrap()], flags].concat();
-    support::social_post(&arguments, &[("DATABASE_URL", &db.url)])
+    program::social_post(&arguments, &[("DATABASE_URL", &db.url)])
 }
 
 fn stderr(output: &Output) -> String {

@@ -19,7 +19,10 @@ use sqlx::Executor as _;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use crate::support::{self, PASSWORD, TestSite, Visitor, database, oracle, statements};
+use crate::{
+    statements,
+    support::{self, PASSWORD, TestSite, Visitor, database, oracle},
+};
 
 /// Longer than any test.
 const EVER: Duration = Duration::from_hours(1);

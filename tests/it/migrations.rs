@@ -12,7 +12,10 @@ use social_post::database::{
 };
 use sqlx::PgPool;
 
-use crate::support::{Database, TestSite, Visitor, database, empty_database, social_post};
+use crate::{
+    program::social_post,
+    support::{Database, TestSite, Visitor, database, empty_database},
+};
 
 /// Everything that makes up the schema, as one text.
 /// Without what the way down from 0009 leaves, until its table goes, for programs that still run.

@@ -15,7 +15,11 @@ use serde_json::json;
 use social_post::{database::Replica, routes::router};
 use tokio::time::sleep;
 
-use crate::support::{API, TestSite, Visitor, social_post, standby::Pair};
+use crate::{
+    program::social_post,
+    standby::Pair,
+    support::{API, TestSite, Visitor},
+};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 

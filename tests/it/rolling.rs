@@ -21,11 +21,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::support::{
-    Database, PASSWORD, Reply, database, empty_directory,
+use crate::{
     ledger::{Crowd, Ledger},
     program::{PATIENCE, Program, free_port, get, post},
-    wire::parse,
+    support::{Database, PASSWORD, Reply, database, empty_directory, wire::parse},
 };
 
 /// As nginx treats an `upstream` with `keepalive_timeout 2s`: what is idle for longer, or was hung

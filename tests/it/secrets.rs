@@ -17,11 +17,12 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::support::{
-    BROKEN_TITLES, PASSWORD, TestSite, absent_database, command, database, oracle,
-    program::{Program, get, post},
-    social_post,
-    wire::{exchange, listen},
+use crate::{
+    program::{Program, command, get, post, social_post},
+    support::{
+        BROKEN_TITLES, PASSWORD, TestSite, absent_database, database, oracle,
+        wire::{exchange, listen},
+    },
 };
 
 const ANYWHERE: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");

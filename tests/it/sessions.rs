@@ -13,7 +13,10 @@ use social_post::{
     web::throttle::Throttle,
 };
 
-use crate::support::{PASSWORD, Reply, TestSite, Visitor, database, encode, social_post};
+use crate::{
+    program::social_post,
+    support::{PASSWORD, Reply, TestSite, Visitor, database, encode},
+};
 
 async fn log_in(visitor: &Visitor, name: &str) {
     let reply = visitor.post("/login", &[("login", name), ("password", PASSWORD)]).await;

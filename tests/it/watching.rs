@@ -9,12 +9,9 @@ use sqlx::Executor as _;
 use tokio::time::sleep;
 
 use crate::{
+    program::{PATIENCE, Program, free_port, get, post},
     secrets::entries,
-    support::{
-        PASSWORD, Reply, TestSite, database,
-        program::{PATIENCE, Program, free_port, get, post},
-        wire::exchange,
-    },
+    support::{PASSWORD, Reply, TestSite, database, wire::exchange},
 };
 
 const ANYWHERE: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");

@@ -10,10 +10,12 @@ use http_body_util::BodyExt as _;
 use sqlx::postgres::PgConnectOptions;
 use tower::ServiceExt as _;
 
-use crate::support::{
-    self, BROKEN_TITLES, PASSWORD, Reply, TestSite, Visitor, empty_database, encode, oracle,
+use crate::{
     statements::{self, heard},
-    wire::{exchange, listen},
+    support::{
+        self, BROKEN_TITLES, PASSWORD, Reply, TestSite, Visitor, empty_database, encode, oracle,
+        wire::{exchange, listen},
+    },
 };
 
 /// Every page there is to read, with one post and one person.

@@ -7,7 +7,8 @@ use social_post::openapi;
 
 use crate::{
     api::parity::of_programs_alone,
-    support::{API, TestSite, routes, social_post},
+    program::social_post,
+    support::{API, TestSite, routes},
 };
 
 /// The schema that a reference leads to, or itself.

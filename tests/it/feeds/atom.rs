@@ -9,10 +9,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::{
     feeds::{ATOM, BASE, date, one, only, run},
-    support::{
-        Reply, TestSite, oracle,
-        statements::{self, heard},
-    },
+    statements::{self, heard},
+    support::{Reply, TestSite, oracle},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]

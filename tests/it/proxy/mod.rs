@@ -14,8 +14,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 
 use crate::{
+    program::Program,
     proxy::nginx::Nginx,
-    support::{Database, Reply, TestSite, database, oracle, program::Program},
+    support::{Database, Reply, TestSite, database, oracle},
 };
 
 const NAME: &str = "social.test";

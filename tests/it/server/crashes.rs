@@ -13,10 +13,10 @@ use rand::Rng as _;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::sleep;
 
-use crate::support::{
-    TestSite,
+use crate::{
     ledger::{Crowd, Ledger, collect},
     program::{Program, free_port, get},
+    support::TestSite,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,10 +2,9 @@
 
 use nix::sys::signal::Signal;
 
-use crate::support::{
-    database, empty_database,
+use crate::{
     program::{Program, free_port, get, post},
-    wire::exchange,
+    support::{database, empty_database, wire::exchange},
 };
 
 #[tokio::test]

@@ -15,11 +15,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::support::{
+use crate::{
     ledger::Crowd,
-    oracle,
     program::{Program, get, post},
-    wire::{exchange, listen_on, receive},
+    support::{
+        oracle,
+        wire::{exchange, listen_on, receive},
+    },
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,12 +6,10 @@ use nix::sys::signal::Signal;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::sleep};
 
-use crate::support::{
-    PASSWORD, absent_database, database,
+use crate::{
     ledger::Crowd,
-    oracle,
     program::{Program, get, post},
-    wire::exchange,
+    support::{PASSWORD, absent_database, database, oracle, wire::exchange},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

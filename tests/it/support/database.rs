@@ -81,7 +81,7 @@ fn cluster() -> &'static PgConnectOptions {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-postgres");
+                let directory = Path::new(crate::PROJECT).join("target/test-postgres");
                 let guard =
                     LocalPostgres::for_tests(&directory).await.expect("a cluster for the tests");
                 let mut admin = PgConnection::connect_with(&guard.admin_options()).await.unwrap();

@@ -2,19 +2,14 @@
 
 mod caller;
 mod database;
-pub mod ledger;
 pub mod oracle;
 pub mod post_office;
-pub mod program;
 pub mod routes;
-pub mod standby;
-pub mod statements;
 mod visitor;
 pub mod wire;
 
 use std::{
     path::{Path, PathBuf},
-    process::Stdio,
     sync::Arc,
     time::Duration,
 };
@@ -227,24 +222,6 @@ impl TestSite {
     pub async fn count(&self, sql: &str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.db).await.unwrap()
     }
-}
-
-/// Runs the program in an empty directory with nothing in its environment but `settings`.
-pub fn social_post(arguments: &[&str], settings: &[(&str, &str)]) -> std::process::Output {
-    command(arguments, settings).output().unwrap()
-}
-
-/// The program as [`social_post`] runs it, not yet started.
-pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> std::process::Command {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_social-post"));
-    command
-        .args(arguments)
-        .current_dir(empty_directory("cwd"))
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .envs(settings.iter().copied())
-        .stdin(Stdio::null());
-    command
 }
 
 /// A directory of the test's own that anyone may enter.

@@ -33,7 +33,7 @@ impl PostOffice {
     pub async fn open() -> PostOffice {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let letters = super::empty_directory("letters").join("box");
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/aiosmtpd");
+        let program = Path::new(crate::PROJECT).join("target/python/bin/aiosmtpd");
         let server = Command::new(program)
             .args(["-n", "-l", &address.to_string(), "-c", "aiosmtpd.handlers.Mailbox"])
             .arg(&letters)

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use social_post::routes::router;
 
 use crate::{
-    support::{Caller, PASSWORD, Reply, TestSite, database, post_office::PostOffice, social_post},
+    program::social_post,
+    support::{Caller, PASSWORD, Reply, TestSite, database, post_office::PostOffice},
     tokens::BETTER,
 };
 

@@ -15,10 +15,9 @@ use tokio::task::JoinSet;
 
 use crate::{
     cli::complaint,
+    program::{Program, get, post, social_post},
     support::{
-        API, PASSWORD, TestSite, absent_database, database, empty_directory, oracle,
-        program::{Program, get, post},
-        routes, social_post,
+        API, PASSWORD, TestSite, absent_database, database, empty_directory, oracle, routes,
         wire::exchange,
     },
     tokens::forgery::Pattern,

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    process::{Child, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -14,10 +14,28 @@ use nix::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Reply, command, encode, wire::exchange};
+use crate::support::{Reply, empty_directory, encode, wire::exchange};
 
 /// Long enough for a slow machine; who waits longer waits for ever.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs the program in an empty directory with nothing in its environment but `settings`.
+pub fn social_post(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+    command(arguments, settings).output().unwrap()
+}
+
+/// The program as [`social_post`] runs it, not yet started.
+pub fn command(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_social-post"));
+    command
+        .args(arguments)
+        .current_dir(empty_directory("cwd"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .envs(settings.iter().copied())
+        .stdin(Stdio::null());
+    command
+}
 
 /// A running program. It does not outlive its test.
 pub struct Program {
@@ -40,7 +58,7 @@ impl Program {
     }
 
     /// Waits until what the command starts listens.
-    pub async fn run(mut command: std::process::Command) -> Program {
+    pub async fn run(mut command: Command) -> Program {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (send, listening) = tokio::sync::oneshot::channel();

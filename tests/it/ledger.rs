@@ -13,7 +13,10 @@ use std::{
 use rand::Rng as _;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::sleep};
 
-use crate::support::{Database, TestSite, database, oracle, program::post, wire::exchange};
+use crate::{
+    program::post,
+    support::{Database, TestSite, database, oracle, wire::exchange},
+};
 
 #[derive(Default)]
 pub struct Ledger {
