@@ -25,7 +25,7 @@ use crate::{
     posts, profiles, search,
     users::{
         self,
-        pages::{entering, places, recovery, settings},
+        pages::{log_in, recovery, sessions, settings, sign_up},
     },
     votes,
     web::{
@@ -58,7 +58,10 @@ pub struct Route {
     pub counterpart: Counterpart,
     /// Whether its page may be the same for everyone, and so be in the page cache.
     pub is_cached: bool,
-    handler: fn() -> MethodRouter<App>,
+    /// The page that shows its form again, with what was typed, when the request fails
+    /// (`web::middleware::failed_form`).
+    failed: Option<Handler>,
+    handler: Handler,
 }
 
 /// Whom a route is for, and so which middleware is around it (`layers.rs`).
@@ -135,20 +138,20 @@ pub static ROUTES: &[Route] = &[
 
     // Posts and votes.
     form("/posts/new", || get(posts::form::new)).by(Member).alone("a form"),
-    action("/posts", Changes::NewPost, || post(posts::form::publish)).by(Member).takes(POST).body(POST_BODY).api(&["POST /api/v1/posts"]),
-    action("/posts/preview", Changes::Nothing, || post(posts::form::preview)).by(Member).takes(PREVIEW).body(POST_BODY).api(&["POST /api/v1/posts/preview"]),
+    action("/posts", Changes::NewPost, || post(posts::form::publish)).by(Member).takes(POST).body(POST_BODY).failed(|| post(posts::form::publish_failed)).api(&["POST /api/v1/posts"]),
+    action("/posts/preview", Changes::Nothing, || post(posts::form::preview)).by(Member).takes(PREVIEW).body(POST_BODY).failed(|| post(posts::form::preview_failed)).api(&["POST /api/v1/posts/preview"]),
     form("/posts/{id}/edit", || get(posts::form::edit)).by(Author).alone("a form with the post in it, which GET /api/v1/posts/{id} returns"),
-    action("/posts/{id}/edit", Changes::Post, || post(posts::form::save)).by(Author).takes(EDIT).body(POST_BODY).api(&["PUT /api/v1/posts/{id}", "PATCH /api/v1/posts/{id}"]),
+    action("/posts/{id}/edit", Changes::Post, || post(posts::form::save)).by(Author).takes(EDIT).body(POST_BODY).failed(|| post(posts::form::save_failed)).api(&["PUT /api/v1/posts/{id}", "PATCH /api/v1/posts/{id}"]),
     form("/posts/{id}/delete", || get(posts::pages::confirm_delete)).by(Author).alone("a confirmation, which a program need not be asked for"),
     action("/posts/{id}/delete", Changes::Post, || post(posts::pages::delete)).by(Author).api(&["DELETE /api/v1/posts/{id}"]),
     action("/posts/{id}/vote", Changes::Post, || post(votes::pages::vote).route_layer(from_fn(votes::pages::inline_vote_error))).by(Member).takes(&["value"]).api(&["PUT /api/v1/posts/{id}/vote", "DELETE /api/v1/posts/{id}/vote"]),
 
     // Accounts.
-    form("/signup", || get(entering::sign_up_form)).query(&["next"]).alone("a form"),
-    action("/signup", Changes::Lists, || post(entering::sign_up)).takes(SIGN_UP).api(&["POST /api/v1/users"]),
-    form("/login", || get(entering::log_in_form)).query(&["next"]).alone("a form"),
-    action("/login", Changes::Nothing, || post(entering::log_in)).takes(&["login", "password", "next"]).api(&["POST /api/v1/login"]),
-    action("/logout", Changes::Nothing, || post(entering::log_out)).by(Member).api(&["DELETE /api/v1/users/me/tokens"]),
+    form("/signup", || get(sign_up::form)).query(&["next"]).alone("a form"),
+    action("/signup", Changes::Lists, || post(sign_up::sign_up)).takes(SIGN_UP).api(&["POST /api/v1/users"]),
+    form("/login", || get(log_in::form)).query(&["next"]).alone("a form"),
+    action("/login", Changes::Nothing, || post(log_in::log_in)).takes(&["login", "password", "next"]).api(&["POST /api/v1/login"]),
+    action("/logout", Changes::Nothing, || post(log_in::log_out)).by(Member).api(&["DELETE /api/v1/users/me/tokens"]),
     form("/password/forgot", || get(recovery::forgot_form)).alone("a form"),
     action("/password/forgot", Changes::Nothing, || post(recovery::forgot)).takes(&["email"]).api(&["POST /api/v1/password/forgot"]),
     form("/password/reset/{token}", || get(recovery::reset_form)).alone("a form"),
@@ -158,8 +161,8 @@ pub static ROUTES: &[Route] = &[
     form("/settings", || get(settings::index)).by(Member).api(&["GET /api/v1/users/me"]),
     action("/settings/password", Changes::Nothing, || post(settings::change_password)).by(Member).takes(PASSWORD).api(&["PUT /api/v1/users/me/password"]),
     action("/settings/email", Changes::Nothing, || post(settings::change_email)).by(Member).takes(EMAIL).api(&["PUT /api/v1/users/me/email"]),
-    form("/settings/sessions", || get(places::index)).by(Member).api(&["GET /api/v1/users/me/sessions"]),
-    action("/settings/sessions/revoke", Changes::Nothing, || post(places::revoke)).by(Member).takes(&["session"]).api(&["DELETE /api/v1/users/me/sessions/{id}", "DELETE /api/v1/users/me/sessions"]),
+    form("/settings/sessions", || get(sessions::index)).by(Member).api(&["GET /api/v1/users/me/sessions"]),
+    action("/settings/sessions/revoke", Changes::Nothing, || post(sessions::revoke)).by(Member).takes(&["session"]).api(&["DELETE /api/v1/users/me/sessions/{id}", "DELETE /api/v1/users/me/sessions"]),
     form("/settings/export", || get(settings::export)).by(Member).api(&["GET /api/v1/users/me/export"]),
     form("/settings/delete-account", || get(settings::confirm_delete)).by(Member).alone("a confirmation, which a program need not be asked for"),
     action("/settings/delete-account", Changes::All, || post(settings::delete)).by(Member).takes(&["current_password"]).api(&["POST /api/v1/users/me/deletion"]),
@@ -196,23 +199,23 @@ pub static ROUTES: &[Route] = &[
     api(Method::PUT, "/api/v1/posts/{id}/vote", || put(votes::api::cast)).by(Member).changes(Changes::Post),
     api(Method::DELETE, "/api/v1/posts/{id}/vote", || delete(votes::api::take_back)).by(Member).changes(Changes::Post),
     api(Method::GET, "/api/v1/users", || get(profiles::api::index)).query(&["limit", "after"]),
-    api(Method::POST, "/api/v1/users", || post(users::api::sign_up)).changes(Changes::Lists).takes(SIGN_UP),
+    api(Method::POST, "/api/v1/users", || post(users::api::sign_up::sign_up)).changes(Changes::Lists).takes(SIGN_UP),
     api(Method::GET, "/api/v1/users/{username}", || get(profiles::api::show)),
-    api(Method::GET, "/api/v1/users/me", || get(users::api::me)).by(Member),
-    api(Method::PUT, "/api/v1/users/me/password", || put(users::api::change_password)).by(Member).changes(Changes::Nothing).takes(PASSWORD),
-    api(Method::PUT, "/api/v1/users/me/email", || put(users::api::change_email)).by(Member).changes(Changes::Nothing).takes(EMAIL),
-    api(Method::GET, "/api/v1/users/me/export", || get(users::api::export)).by(Member),
-    api(Method::POST, "/api/v1/users/me/deletion", || post(users::api::delete_account)).by(Member).changes(Changes::All).takes(&["current_password"]),
-    api(Method::GET, "/api/v1/users/me/sessions", || get(users::api::sessions)).by(Member),
-    api(Method::DELETE, "/api/v1/users/me/sessions", || delete(users::api::end_sessions)).by(Member).changes(Changes::Nothing),
-    api(Method::DELETE, "/api/v1/users/me/sessions/{id}", || delete(users::api::end_session)).by(Member).changes(Changes::Nothing),
-    api(Method::DELETE, "/api/v1/users/me/tokens", || delete(users::api::end_tokens)).by(Member).changes(Changes::Nothing),
+    api(Method::GET, "/api/v1/users/me", || get(users::api::account::me)).by(Member),
+    api(Method::PUT, "/api/v1/users/me/password", || put(users::api::account::change_password)).by(Member).changes(Changes::Nothing).takes(PASSWORD),
+    api(Method::PUT, "/api/v1/users/me/email", || put(users::api::account::change_email)).by(Member).changes(Changes::Nothing).takes(EMAIL),
+    api(Method::GET, "/api/v1/users/me/export", || get(users::api::account::export)).by(Member),
+    api(Method::POST, "/api/v1/users/me/deletion", || post(users::api::account::delete_account)).by(Member).changes(Changes::All).takes(&["current_password"]),
+    api(Method::GET, "/api/v1/users/me/sessions", || get(users::api::sessions::index)).by(Member),
+    api(Method::DELETE, "/api/v1/users/me/sessions", || delete(users::api::sessions::end_all)).by(Member).changes(Changes::Nothing),
+    api(Method::DELETE, "/api/v1/users/me/sessions/{id}", || delete(users::api::sessions::end)).by(Member).changes(Changes::Nothing),
+    api(Method::DELETE, "/api/v1/users/me/tokens", || delete(users::api::sessions::end_tokens)).by(Member).changes(Changes::Nothing),
     api(Method::GET, "/api/v1/openapi.json", || get(openapi::document)).alone("describes the API"),
     api(Method::GET, "/api/v1/docs", || get(openapi::docs)).alone("describes the API"),
-    api_log_in("/api/v1/login", || post(users::api::log_in)).takes(&["username", "password"]),
-    api_log_in("/api/v1/password/forgot", || post(users::api::forgot_password)).takes(&["email"]),
-    api_log_in("/api/v1/password/reset", || post(users::api::reset_password)).takes(&["token", "new_password"]),
-    api_log_in("/api/v1/email/confirm", || post(users::api::confirm_email)).takes(&["token"]),
+    api_log_in("/api/v1/login", || post(users::api::log_in::log_in)).takes(&["username", "password"]),
+    api_log_in("/api/v1/password/forgot", || post(users::api::recovery::forgot_password)).takes(&["email"]),
+    api_log_in("/api/v1/password/reset", || post(users::api::recovery::reset_password)).takes(&["token", "new_password"]),
+    api_log_in("/api/v1/email/confirm", || post(users::api::recovery::confirm_email)).takes(&["token"]),
 ];
 
 type Handler = fn() -> MethodRouter<App>;
@@ -258,6 +261,7 @@ impl Route {
             fields: &[],
             counterpart: Counterpart::Api(&[]),
             is_cached: false,
+            failed: None,
             handler,
         }
     }
@@ -294,6 +298,11 @@ impl Route {
 
     const fn alone(mut self, reason: &'static str) -> Route {
         self.counterpart = Counterpart::None(reason);
+        self
+    }
+
+    const fn failed(mut self, page: Handler) -> Route {
+        self.failed = Some(page);
         self
     }
 
@@ -340,7 +349,14 @@ fn app_router(app: App) -> Router {
         .merge(of(Face::File))
         // Everything else below it is no page either: no session and no form.
         .nest("/api", api.fallback(error_page::no_such_page));
-    layers::site(site, app)
+    layers::site(site, failed_forms(&app), app)
+}
+
+/// The pages that show a form again when its request fails.
+fn failed_forms(app: &App) -> Router {
+    let pages = ROUTES.iter().filter_map(|route| Some((route.path, route.failed?)));
+    let pages = pages.fold(Router::new(), |router, (path, page)| router.route(path, page()));
+    pages.layer(DefaultBodyLimit::disable()).with_state(app.clone())
 }
 
 fn api_router(app: &App) -> Router<App> {

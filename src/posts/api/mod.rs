@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use crate::{
     identity::Viewer,
-    posts::{self, Body, Draft, Link, Title},
-    web::{Error, Result, error::Field},
+    posts::{self, Draft},
+    web::{Error, Result},
 };
 
 pub use self::{read::*, write::*};
@@ -120,24 +120,10 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<St
     Option::<String>::deserialize(from).map(Some)
 }
 
-/// Checks the fields of a post; the error names what is wrong with each.
-fn check(title: &str, url: &str, body: &str) -> Result<Draft> {
-    match (Title::parse(title), Link::parse(url), Body::parse(body)) {
-        (Ok(title), Ok(link), Ok(body)) => Ok(Draft { title, link, body }),
-        (title, url, body) => {
-            let problems = [
-                title.err().map(|bad| Field::new("title", &bad)),
-                url.err().map(|bad| Field::new("url", &bad)),
-                body.err().map(|bad| Field::new("body", &bad)),
-            ];
-            Err(Error::Fields(problems.into_iter().flatten().collect()))
-        }
-    }
-}
-
 impl NewPost {
-    fn check(&self) -> Result<Draft> {
+    fn parse(&self) -> Result<Draft> {
         let (url, body) = (self.url.as_deref(), self.body.as_deref());
-        check(&self.title, url.unwrap_or_default(), body.unwrap_or_default())
+        let draft = Draft::parse(&self.title, url.unwrap_or_default(), body.unwrap_or_default());
+        draft.map_err(Error::Fields)
     }
 }

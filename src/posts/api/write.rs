@@ -18,7 +18,7 @@ use crate::{
     posts::{
         Body, Draft, Version,
         access::{self, own},
-        api::{NewPost, Post, PostChange, check},
+        api::{NewPost, Post, PostChange},
         db,
         publish::{self, IdempotencyKey, Publication},
     },
@@ -52,7 +52,7 @@ pub async fn publish(
     Json(post): Json<NewPost>,
 ) -> Result<Response> {
     let key = idempotency_key(&headers)?;
-    let draft = post.check()?;
+    let draft = post.parse()?;
     throttle.check(RateLimit::Write, viewer.id)?;
     let id = match publish::db::publish(&pool, viewer.id, &draft, key).await? {
         Publication::Post(id) => id,
@@ -97,7 +97,7 @@ pub async fn replace(
     Json(post): Json<NewPost>,
 ) -> Result<(Change, Json<Post>)> {
     own(&pool, &viewer, id).await?;
-    let draft = post.check()?;
+    let draft = post.parse()?;
     save(&pool, &throttle, &viewer, id, &draft, None).await
 }
 
@@ -124,8 +124,8 @@ pub async fn change(
         Some(url) => url.unwrap_or_default(),
         None => post.link.map(|link| link.as_str().to_owned()).unwrap_or_default(),
     };
-    let draft =
-        check(&change.title.unwrap_or(post.title), &url, &change.body.unwrap_or(post.body))?;
+    let (title, body) = (change.title.unwrap_or(post.title), change.body.unwrap_or(post.body));
+    let draft = Draft::parse(&title, &url, &body).map_err(Error::Fields)?;
     // With the version: fields that are not given keep what the post has now, not what it had a moment ago.
     save(&pool, &throttle, &viewer, id, &draft, Some(version)).await
 }
