@@ -10,6 +10,7 @@
 
 mod access;
 mod account;
+mod account_log;
 mod api;
 mod backup;
 mod cache_policy;
@@ -33,6 +34,7 @@ mod local_postgres;
 mod mail;
 mod markup;
 mod migrations;
+mod ownership;
 mod paging;
 mod people;
 mod posts;

@@ -435,7 +435,7 @@ async fn without_its_database_every_page_says_so_and_when_to_come_back() {
         };
         assert_eq!(reply.status, status, "{what}");
         if status == 503 {
-            reply.has("cannot reach its database");
+            reply.has("reach its database right now");
             assert_eq!(reply.body.contains("<!doctype html>"), !is_part, "{what}");
         }
     }
