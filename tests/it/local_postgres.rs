@@ -144,8 +144,19 @@ async fn its_log_holds_nothing_that_people_wrote_however_slow_or_wrong_a_stateme
     db.close().await.unwrap();
     local.stop().await;
 
-    let logs = fs::read_dir(place.cluster().join("log")).unwrap();
-    let log: String = logs.map(|log| fs::read_to_string(log.unwrap().path()).unwrap()).collect();
+    let read_log = || -> String {
+        let logs = fs::read_dir(place.cluster().join("log")).unwrap();
+        logs.map(|log| fs::read_to_string(log.unwrap().path()).unwrap()).collect()
+    };
+    // Its logger is a process of its own and may write for a moment longer.
+    let mut log = read_log();
+    for _ in 0..500 {
+        if log.contains("database system is shut down") {
+            break;
+        }
+        sleep(Duration::from_millis(20)).await;
+        log = read_log();
+    }
     assert!(log.contains("duration") && log.contains("duplicate key"), "{log}");
     let telling: Vec<_> = log.lines().filter(|line| line.contains("canary7f3a")).collect();
     assert!(telling.is_empty(), "{telling:#?}");

@@ -144,8 +144,7 @@ async fn a_background_task_that_fails_is_counted_and_goes_on_once_it_can() {
     let metrics = comes_to(&watched, failures, |failures| failures >= 2.0).await;
     let success = "social_post_task_last_success_timestamp_seconds{task=\"sweep\"}";
     assert_eq!(number(&metrics, success), None, "{}", metrics.body);
-    let log = program.log.lock().unwrap().clone();
-    assert!(log.contains("a background task failed and is tried again"), "{log}");
+    program.log_with("a background task failed and is tried again").await;
 
     database.pool.execute("alter table away rename to user_sessions").await.unwrap();
     comes_to(&watched, success, |time| time > 1.7e9).await;
