@@ -1,5 +1,5 @@
-# The site in a container: the program, and pg_dump for its backups. No Postgres; see compose.yaml.
-# It runs as nobody in particular, writes nothing, and needs DATABASE_URL and BASE_URL.
+# The site in a container: the program, and pg_dump for its backups. It contains no Postgres; see compose.yaml.
+# It runs as an unprivileged user, writes nothing to disk, and needs DATABASE_URL and BASE_URL.
 
 ARG RUST=rust:1.95-bookworm
 ARG NODE=node:22-bookworm-slim
@@ -14,16 +14,16 @@ FROM ${RUST} AS build
 WORKDIR /site
 COPY . .
 COPY --from=assets /site/node_modules node_modules
-# The queries are checked against .sqlx. What the program says when it panics does not name its functions then.
+# The queries are checked against .sqlx. Stripped, so a panic's backtrace has no function names.
 RUN SQLX_OFFLINE=true cargo build --release --locked && strip -o /social-post target/release/social-post
 
-# Two programs of the package; the rest of it would be larger than all else here.
+# Two programs of this package are enough; the rest of it is larger than everything else in the image.
 FROM ${BASE} AS client
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends postgresql-client-15
 
 FROM ${BASE}
-# The authorities for mail servers' certificates, and what pg_dump is linked to.
+# CA certificates for mail servers, and the library that pg_dump is linked to.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libpq5 \
@@ -36,7 +36,7 @@ ENV LISTEN_ADDR=0.0.0.0:8000
 EXPOSE 8000
 USER 10001:10001
 STOPSIGNAL SIGTERM
-# Alive, not ready: a site whose database is away gets no better from being restarted.
+# Whether it is alive, not whether it is ready: a restart does not help a site whose database is down.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["is-alive"]
 ENTRYPOINT ["social-post"]
 CMD ["serve"]

@@ -1,8 +1,8 @@
-//! What no site can be faster than: the site's own answers, repeated from memory over its own server
-//! loop, and a password's hash with nothing around it.
+//! The upper bound: the site's own responses, repeated from memory over its own accept loop, and a
+//! password hash with nothing around it.
 //!
-//! `memory ADDRESS FILE`: the file is a JSON list of answers, each with the `path` and the `encoding`
-//! (`Accept-Encoding`, or empty) it was given for. `POST /hash` hashes a password.
+//! `memory ADDRESS FILE`: the file is a JSON list of responses, each with the `path` and the `encoding`
+//! (`Accept-Encoding`, or empty) of its request. `POST /hash` hashes a password.
 
 use std::{collections::HashMap, fs, net::SocketAddr, sync::Arc};
 
@@ -17,12 +17,10 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
-use social_post::server::Listener;
-use social_post::server::Shutdown;
-use social_post::server::Timeouts;
-use social_post::server::serve;
-use social_post::users::NewPassword;
-use social_post::users::Passwords;
+use social_post::{
+    server::{Listener, Shutdown, Timeouts, serve},
+    users::{NewPassword, Passwords},
+};
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
@@ -38,13 +36,13 @@ struct Recorded {
     body: String,
 }
 
-struct Answer {
+struct Recording {
     encoding: String,
     headers: HeaderMap,
     body: Bytes,
 }
 
-type Answers = HashMap<String, Vec<Answer>>;
+type Recordings = HashMap<String, Vec<Recording>>;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -52,51 +50,51 @@ async fn main() -> anyhow::Result<()> {
     let (Some(address), Some(file)) = (arguments.next(), arguments.next()) else {
         anyhow::bail!("usage: memory ADDRESS FILE");
     };
-    let address: SocketAddr = address.parse().context("ADDRESS is such as 127.0.0.1:9000")?;
-    let answers = Arc::new(read(&fs::read_to_string(file)?)?);
+    let address: SocketAddr = address.parse().context("ADDRESS must be like 127.0.0.1:9000")?;
+    let recordings = Arc::new(read(&fs::read_to_string(file)?)?);
     let passwords = Passwords::new()?;
 
     let router = Router::new()
         .route("/hash", post(move || hash(passwords.clone())))
-        .fallback(move |request: Request| std::future::ready(repeat(&answers, &request)));
+        .fallback(move |request: Request| std::future::ready(repeat(&recordings, &request)));
     let listener = Listener::own(TcpListener::bind(address).await?);
-    let stop = Stop::default();
+    let shutdown = Shutdown::default();
     tokio::spawn({
-        let stop = stop.clone();
-        // Without signals only a kill ends it, which is as well.
-        async move { stop.ask_at_signals().await }
+        let shutdown = shutdown.clone();
+        // If signals cannot be handled, it still ends when it is killed.
+        async move { shutdown.request_on_signals().await }
     });
-    serve(listener, router, TaskTracker::new(), Timeouts::default(), stop).await;
+    serve(listener, router, TaskTracker::new(), Timeouts::default(), shutdown).await;
     Ok(())
 }
 
-fn read(json: &str) -> anyhow::Result<Answers> {
-    let mut answers = Answers::new();
+fn read(json: &str) -> anyhow::Result<Recordings> {
+    let mut recordings = Recordings::new();
     for recorded in serde_json::from_str::<Vec<Recorded>>(json)? {
         let mut headers = HeaderMap::new();
         for (name, value) in recorded.headers {
             headers.append(name.parse::<HeaderName>()?, HeaderValue::from_str(&value)?);
         }
-        let answer = Answer {
+        let recording = Recording {
             encoding: recorded.encoding,
             headers,
             body: STANDARD.decode(recorded.body)?.into(),
         };
-        answers.entry(recorded.path).or_default().push(answer);
+        recordings.entry(recorded.path).or_default().push(recording);
     }
-    Ok(answers)
+    Ok(recordings)
 }
 
-fn repeat(answers: &Answers, request: &Request) -> Response {
+fn repeat(recordings: &Recordings, request: &Request) -> Response {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let encoding = request.headers().get(header::ACCEPT_ENCODING);
     let encoding = encoding.map_or(&b""[..], HeaderValue::as_bytes);
-    let answer = answers
+    let recording = recordings
         .get(path)
         .and_then(|forms| forms.iter().find(|form| form.encoding.as_bytes() == encoding));
-    let Some(answer) = answer else { return StatusCode::NOT_FOUND.into_response() };
-    let mut response = Response::new(Body::from(answer.body.clone()));
-    *response.headers_mut() = answer.headers.clone();
+    let Some(recording) = recording else { return StatusCode::NOT_FOUND.into_response() };
+    let mut response = Response::new(Body::from(recording.body.clone()));
+    *response.headers_mut() = recording.headers.clone();
     response
 }
 

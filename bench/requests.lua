@@ -1,6 +1,6 @@
--- Sends the requests of a file one after the other, from a place of its own in it, and reports as JSON.
--- Each line of the file: method, path, headers (`Name: value`, parted by `|`), body; with tabs between.
-local requests, place = {}, 0
+-- Sends the requests of a file one after the other, starting at a given line, and reports as JSON.
+-- Each line of the file: method, path, headers (`Name: value`, separated by `|`), body; separated by tabs.
+local requests, position = {}, 0
 
 function init(arguments)
     for line in io.lines(arguments[1]) do
@@ -9,12 +9,12 @@ function init(arguments)
         for name, value in rest:gmatch("([^|:]+): ([^|]*)") do headers[name] = value end
         requests[#requests + 1] = wrk.format(method, path, headers, body ~= "" and body or nil)
     end
-    place = tonumber(arguments[2]) % #requests
+    position = tonumber(arguments[2]) % #requests
 end
 
 function request()
-    place = place % #requests + 1
-    return requests[place]
+    position = position % #requests + 1
+    return requests[position]
 end
 
 function done(summary, latency)

@@ -28,17 +28,19 @@ DEPTH = 1000
 def arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__.split(":")[0] + ".", allow_abbrev=False)
     parser.add_argument("--posts", default="20000", metavar="N[,N...]",
-                        help="sizes of the data; the first is compared with all else, between all of them growth is measured (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="the figures are medians of as many (default: %(default)s)")
-    parser.add_argument("--seconds", type=int, default=3, help="of each measurement (default: %(default)s)")
-    parser.add_argument("--only", metavar="NAME[,NAME...]", help="only these rows, such as feed,vote")
+                        help="sizes of the data; the first is used for the comparisons, all of them for growth (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="the results are medians of this many rounds (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=3, help="length of each measurement (default: %(default)s)")
+    parser.add_argument("--only", metavar="NAME[,NAME...]", help="measure only these rows, such as feed,vote")
     parser.add_argument("--peer", type=Path, metavar="DIR", help="a folder with the FastAPI app to compare with (fastapi/ and venv/)")
+    parser.add_argument("--baseline", type=Path, metavar="PROGRAM",
+                        help="another build of social-post with the same schema, to compare this one with, over the same data")
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     try:
         given.posts = [int(size.replace("_", "")) for size in given.posts.split(",")]
     except ValueError:
-        parser.error("--posts takes numbers with commas between them")
+        parser.error("--posts takes numbers separated by commas")
     if min(given.posts) < 10_000 or len(set(given.posts)) < len(given.posts):
         parser.error("--posts takes different numbers of 10000 or more")
     if given.rounds < 1 or given.seconds < 1:
@@ -46,7 +48,11 @@ def arguments():
     names = list(dict.fromkeys([*asked.PAGES, *asked.PASSWORDS, *asked.GROWING]))
     given.only = set(given.only.split(",")) if given.only else set()
     if unknown := given.only.difference(names):
-        parser.error(f"--only: no row is called {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+        parser.error(f"--only: there is no row {', '.join(sorted(unknown))}; the rows are {', '.join(names)}")
+    if given.baseline:
+        given.baseline = given.baseline.resolve()
+        if not os.access(given.baseline, os.X_OK):
+            parser.error(f"--baseline: {given.baseline} is not a program")
     if given.peer:
         given.peer = given.peer.resolve()
         if not (given.peer / "venv/bin/python").exists():
@@ -58,7 +64,7 @@ def main():
     given = arguments()
     if given.check:
         return
-    # An end from outside is an end as well.
+    # SIGTERM runs the clean-up too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.chdir(ROOT)
     target = Path(os.environ.get("CARGO_TARGET_DIR", "target")).resolve()
@@ -68,7 +74,7 @@ def main():
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise Failure("another bench/run is at work here") from None
+        raise Failure("another bench/run is running here") from None
 
     cluster = Cluster(folder)
     try:
@@ -87,7 +93,7 @@ def measure(given, cluster, programs, folder):
     cluster.start(in_haste=True)
     for database in databases.values():
         if not database.exists():
-            say(f"making {database.posts:,} posts")
+            say(f"generating {database.posts:,} posts")
             database.make(program, {**os.environ, "RATE_LIMITS": "off"})
     cluster.stop()
     cluster.start()
@@ -155,6 +161,13 @@ def compare(given, site, programs, folder, measured):
             servers.append(peer)
             peer.start()
             targets += asked.peer_targets(sample, peer, given.seconds)
+        if given.baseline:
+            baseline = Site(given.baseline, database, folder)
+            servers.append(baseline)
+            baseline.start()
+            # Sessions are in the database, so the same members are logged in at both.
+            targets += sample.targets(asked.PAGES, given.seconds, baseline, "baseline")
+            targets.sort(key=lambda target: target.name)
         if given.only:
             targets = [target for target in targets if target.name in given.only]
         results = interleaved(targets, [16, 64], given.rounds, given.seconds, site.forget_log)
@@ -172,7 +185,7 @@ def compare(given, site, programs, folder, measured):
 
 
 def rush(site, sample, people, rounds, seconds):
-    """The feed's times quiet and meanwhile, a pair for each round: 200 people log in, and whoever is refused
+    """The feed's times while quiet and during log-ins, a pair per round: 200 people log in, and a client that is refused
     tries again a second later."""
     feed = Web("feed", "rush", site, lambda: sample.pages_of("feed"))
     requests = asked.log_ins(people) * (1 + RUSH // len(people))
@@ -203,7 +216,7 @@ def rush(site, sample, people, rounds, seconds):
 
 
 def all_votes_count(site, sample):
-    """Everybody votes for one post at once, several times over: each vote counts once."""
+    """All accounts vote for one post at once, several times each: each vote has to count once."""
     database, post = site.database, sample.posts[2]
 
     def score():
@@ -211,31 +224,31 @@ def all_votes_count(site, sample):
             f"select score, (select count(*) from votes where post_id = {post}) from post_ranks where post_id = {post}")[0]]
 
     with concurrent.futures.ThreadPoolExecutor(PEOPLE) as pool:
-        list(pool.map(lambda person: site.send(asked.press(person, post, 0)), sample.people))
+        list(pool.map(lambda person: site.send(asked.vote_request(person, post, 0)), sample.people))
         before, _ = score()
-        answers = list(pool.map(lambda person: site.send(asked.press(person, post, 1)).status, sample.people * 4))
+        answers = list(pool.map(lambda person: site.send(asked.vote_request(person, post, 1)).status, sample.people * 4))
     after, rows = score()
     return {"answered": answers.count(303), "asked": len(answers), "expected": before + PEOPLE, "score": after, "rows": rows,
             "mismatches": database.mismatches()}
 
 
 def grow(given, sites):
-    """Each kind of request at one connection, on every size of the data side by side."""
+    """Measures each kind of request with one connection, on every size of the data in turn."""
     targets, sizes = [], {}
     try:
         for site in sites:
-            say(f"getting {site.database.posts:,} posts ready")
+            say(f"preparing {site.database.posts:,} posts")
             site.start()
             sample = asked.Sample.of(site, 16, DEPTH)
             kinds = [kind for kind in asked.GROWING if not given.only or kind in given.only]
             for target in sample.targets(kinds, given.seconds):
                 targets.append(target)
                 sizes[target] = site.database.posts
-        # The same kind on all sizes one after the other: they are what is compared.
+        # The same kind on all sizes one after the other, because these are compared.
         targets.sort(key=lambda target: (asked.GROWING.index(target.name), sizes[target]))
         sites[0].cluster.rest()
-        # What is asked for has been asked for before, as on a site that has run for a while: else the larger
-        # tables are read from the disk's cache for the first time, and the smaller ones are not.
+        # A long warm-up, as on a site that has been running for a while: otherwise the larger tables would be read
+        # into memory for the first time, and the smaller ones would not.
         results = interleaved(targets, [1], given.rounds, given.seconds, lambda: [site.forget_log() for site in sites], warm_up=4)
         return [{"name": target.name, "posts": sizes[target], "rounds": rounds} for (target, _), rounds in results.items()]
     finally:

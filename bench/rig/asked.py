@@ -1,4 +1,4 @@
-"""What is asked of each server: the names in the tables, and the requests behind them."""
+"""The requests sent to each server, and their names in the tables."""
 
 import random
 import secrets
@@ -14,19 +14,19 @@ from system import Failure
 HERE = Path(__file__).resolve().parent.parent
 ENCODINGS = {"": {}, "-gzip": {"Accept-Encoding": "gzip"}, "-br": {"Accept-Encoding": "br"}}
 WORDS = ("common", "middling", "rare", "absent")
-# What is compared with all else, beside what sends a password.
+# The rows of the comparison, apart from those that send a password.
 PAGES = ["feed", "feed-gzip", "feed-br", "feed-pages", "post", "post-gzip", "post-br", "post-pages",
          *(f"search-{word}" for word in WORDS), "api-list", "feed-in", "feed-in-br", "feed-in-fresh", "vote", "vote-hot"]
 PASSWORDS = ["sign-up", "log-in"]
-# What grows with the tables. At one connection a request waits for nobody: what is left is its own time.
+# The rows for growth. With one connection no request waits for another, so the time is the request's own.
 GROWING = ["feed", "feed-pages", "feed-deep", "feed-in", "post-pages", *(f"search-{word}" for word in WORDS), "api-list", "vote"]
-# Made of syllables that stand in no text: see sql/posts.sql for those that do.
+# Syllables that are in no text: see sql/posts.sql for those that are.
 NOWHERE = ["bol", "gar", "fim", "zet", "quo", "hul", "wex", "jad"]
 
 
 @dataclass
 class Sample:
-    """Some posts and words of a database, and people of its site who are logged in."""
+    """Some posts and words of a database, and accounts of its site that are logged in."""
 
     site: object
     people: list
@@ -52,15 +52,15 @@ class Sample:
         return self.site.database.posts
 
     def pages_of(self, kind):
-        """The requests for a kind of page that changes nothing."""
+        """The requests for a kind of page; they change nothing."""
         person = [{"Cookie": cookie} for _, _, cookie in self.people]
         fixed = {
             "feed": lambda: [Request("/")],
             "feed-pages": lambda: shuffled([Request(page) for page in self.pages]),
-            # Of the feed, as deep as it was walked.
+            # The deepest pages of the feed that were visited.
             "feed-deep": lambda: [Request(page) for page in self.pages[-50:]],
             "feed-in": lambda: [Request("/", headers=cookie) for cookie in person],
-            # Who has just written has the list read for themselves.
+            # A member who has just written gets a list that is not shared.
             "feed-in-fresh": lambda: [Request("/", headers={"Cookie": f"{cookie['Cookie']}; wrote=1"}) for cookie in person],
             "feed-in-br": lambda: [Request("/", headers={**cookie, **ENCODINGS["-br"]}) for cookie in person],
             "post": lambda: [Request(f"/posts/{self.newest()}")],
@@ -75,19 +75,19 @@ class Sample:
         return fixed[kind]()
 
     def votes(self, seconds):
-        """Of everybody for posts all over; few are twice the same."""
-        return [press(random.choice(self.people), random.choice(self.posts), 1) for _ in range(seconds * 5000)]
+        """Votes of all accounts for random posts; few are repeated."""
+        return [vote_request(random.choice(self.people), random.choice(self.posts), 1) for _ in range(seconds * 5000)]
 
     def votes_for_one(self, seconds):
-        """Cast and taken back by everybody, for one post."""
-        return [press(random.choice(self.people), self.posts[0], random.randrange(2)) for _ in range(seconds * 5000)]
+        """Votes cast and withdrawn by all accounts, for one post."""
+        return [vote_request(random.choice(self.people), self.posts[0], random.randrange(2)) for _ in range(seconds * 5000)]
 
-    def targets(self, kinds, seconds):
-        """Of the site."""
+    def targets(self, kinds, seconds, site=None, who="site"):
+        """The targets of the site."""
         changing = {"vote": self.votes, "vote-hot": self.votes_for_one}
         return [
-            Web(kind, "site", self.site, lambda kind=kind: changing[kind](seconds), changes=True) if kind in changing
-            else Web(kind, "site", self.site, lambda kind=kind: self.pages_of(kind))
+            Web(kind, who, site or self.site, lambda kind=kind: changing[kind](seconds), changes=True) if kind in changing
+            else Web(kind, who, site or self.site, lambda kind=kind: self.pages_of(kind))
             for kind in kinds
         ]
 
@@ -96,7 +96,7 @@ def shuffled(requests):
     return random.sample(requests, len(requests))
 
 
-def press(person, post, value):
+def vote_request(person, post, value):
     _, _, cookie = person
     return Request(f"/posts/{post}/vote", "POST", {**FORM, "Cookie": cookie}, f"value={value}")
 
@@ -112,7 +112,7 @@ def log_ins(people):
 
 
 def site_targets(sample, others, seconds):
-    """Everything of the site. `others` log in: that ends the oldest sessions of who does it often."""
+    """All targets of the site. `others` are used for log-ins, because frequent log-ins end an account's oldest sessions."""
     return [
         *sample.targets(PAGES, seconds),
         Web("sign-up", "site", sample.site, lambda: sign_ups(seconds), changes=True),
@@ -126,13 +126,13 @@ REMEMBERED = [page + suffix for page in ("feed", "post") for suffix in ENCODINGS
 def memory_targets(sample, memory):
     return [
         *(Web(kind, "memory", memory, lambda kind=kind: sample.pages_of(kind)) for kind in REMEMBERED),
-        # A hash of a password and nothing else.
+        # A password hash and nothing else.
         *(Web(kind, "memory", memory, lambda: [Request("/hash", "POST")]) for kind in PASSWORDS),
     ]
 
 
 def statements_of(sample):
-    """What each kind of request asks the database: taken from the server's log while the site answers one."""
+    """The statements of each kind of request, taken from the server's log while the site responds to one."""
     site, database = sample.site, sample.site.database
     kinds = ["feed", "feed-pages", "post", "post-pages", "search-common", "search-absent", "api-list", "feed-in", "feed-in-fresh"]
     found = {}
@@ -142,19 +142,19 @@ def statements_of(sample):
             site.send(request)
         found[kind] = database.statements(lambda: site.send(request))
     person, post = sample.people[0], sample.posts[1]
-    site.send(press(person, post, 0))
-    found["vote"] = database.statements(lambda: site.send(press(person, post, 1)))
+    site.send(vote_request(person, post, 0))
+    found["vote"] = database.statements(lambda: site.send(vote_request(person, post, 1)))
     if len(found["feed-in"]) == 0 or len(found["vote"]) == 0:
-        raise Failure("the server's log shows no statement of the site: is log_statement overruled?")
+        raise Failure("the server's log shows no statement of the site: is log_statement overridden?")
     return found
 
 
 def database_targets(sample, statements, pool):
-    """The same statements through pgbench: with as many connections as the load, and as the site's pool."""
+    """The same statements in pgbench: with as many connections as the load has, and as the site's pool has."""
     _, voter, _ = sample.people[0]
     ids = sorted(person for _, person, _ in sample.people)
     if ids[-1] - ids[0] != len(ids) - 1:
-        raise Failure("the bench's people have no numbers in a row: somebody else signs up here")
+        raise Failure("the ids of the benchmark's accounts are not consecutive: did someone else sign up?")
     variables = f"\\set post random(1, {sample.site.database.posts})\n\\set voter random({ids[0]}, {ids[-1]})\n"
     targets = []
     for kind in ("feed-in", "feed-in-fresh", "vote"):
@@ -166,7 +166,7 @@ def database_targets(sample, statements, pool):
 
 
 def peer_targets(sample, peer, seconds):
-    """The nearest that the FastAPI app has. Its feed is its own query; `feed-same-sql` the site's, which its authors
+    """The closest equivalents in the FastAPI app. `feed` is its own query, `feed-same-sql` the site's, which its authors
     would have had to write first."""
     tokens = [{"Authorization": f"Bearer {token}", "Content-Type": "application/json"} for token in peer.tokens(32)]
     json = {"Content-Type": "application/json"}

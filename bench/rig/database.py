@@ -1,4 +1,4 @@
-"""A cluster of the bench's own, with production's durability, and the data sets in it."""
+"""The benchmark's own Postgres cluster, with production's durability, and the data sets in it."""
 
 import concurrent.futures
 import glob
@@ -20,16 +20,16 @@ ROOT = HERE.parent
 SETTINGS = {
     "shared_buffers": "1GB", "effective_cache_size": "8GB", "max_wal_size": "4GB", "random_page_cost": "1.1",
     "max_connections": "400", "autovacuum_naptime": "20s",
-    # How it is found out what a request asks: see `Database.statements`.
+    # To find out which statements a request executes: see `Database.statements`.
     "logging_collector": "on", "log_destination": "jsonlog", "log_directory": "log", "log_filename": "log",
     "log_rotation_age": "0", "log_rotation_size": "0",
 }
-# For the making of the data alone: who breaks that off begins anew.
+# While generating data only: an interrupted generation starts again.
 IN_HASTE = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 def programs():
-    """The directory of Postgres' programs."""
+    """The directory of the Postgres programs."""
     from_path = shutil.which("postgres")
     places = [os.environ.get("PG_BIN"), from_path and os.path.dirname(from_path)]
     for pattern in ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*",
@@ -74,8 +74,8 @@ class Cluster:
             run([self.bin / "initdb", "-D", self.folder, "-U", "postgres", "-A", "trust", "-E", "UTF8",
                  "--locale=C.UTF-8", "--no-sync"], 120, **self._as_owner())
         except PermissionError:
-            raise Failure(f"the user {self.owner.pw_name} cannot reach {self.folder}: "
-                          "set CARGO_TARGET_DIR to a place that everybody may enter") from None
+            raise Failure(f"the user {self.owner.pw_name} cannot enter {self.folder}: "
+                          "set CARGO_TARGET_DIR to a directory that every user may enter") from None
 
     def start(self, in_haste=False):
         self._end_leftover()
@@ -85,7 +85,7 @@ class Cluster:
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         self.process = start(command, self.socket / "start.log", **self._as_owner())
-        # Fast: sessions end, nothing is lost.
+        # A fast shutdown: sessions are ended, nothing is lost.
         self.process.gentle = signal.SIGINT
         until = time.monotonic() + 120
         while True:
@@ -99,11 +99,11 @@ class Cluster:
                 time.sleep(0.1)
 
     def _end_leftover(self):
-        """A bench that was killed may have left its Postgres."""
+        """A run that was killed may have left its Postgres running."""
         try:
             pid = int((self.folder / "postmaster.pid").read_text().splitlines()[0])
             if os.readlink(f"/proc/{pid}/cwd") == str(self.folder):
-                say(f"ending the Postgres that an earlier run left behind (process {pid})")
+                say(f"stopping the Postgres that an earlier run left behind (process {pid})")
                 os.kill(pid, signal.SIGINT)
                 until = time.monotonic() + 60
                 while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:
@@ -121,7 +121,7 @@ class Cluster:
         shutil.rmtree(self.socket, ignore_errors=True)
 
     def rest(self):
-        """Waits, at most five minutes, until autovacuum has done what earlier measurements left it."""
+        """Waits up to five minutes until autovacuum has finished the work left by earlier measurements."""
         until = time.monotonic() + 300
         while time.monotonic() < until and self.sql("select 1 from pg_stat_activity where backend_type = 'autovacuum worker'"):
             time.sleep(2)
@@ -162,11 +162,11 @@ class Database:
         return [self.name] in self.cluster.sql("select datname from pg_database")
 
     def make(self, program, environment):
-        """Some 5 minutes for each million posts on two cores; kept for the next run."""
+        """Takes about 5 minutes per million posts on two cores; kept for the next run."""
         begun, cluster, draft = time.monotonic(), self.cluster, "posts_draft"
         for (old,) in cluster.sql(f"select datname from pg_database where starts_with(datname, 'posts_{self.posts}_') or datname = '{draft}'"):
             cluster.sql(f'drop database "{old}" with (force)')
-        # The rows and their indexes, the log of their writing, and what is sorted.
+        # The rows and their indexes, the write-ahead log, and temporary files of sorts.
         need = self.posts * 5_500 + 5_000_000_000
         if shutil.disk_usage(cluster.folder).free < need:
             raise Failure(f"{self.posts:,} posts need {need / 1e9:.0f} GB of disk below {cluster.folder}")
@@ -174,7 +174,7 @@ class Database:
         run([program, "migrate", "up"], 120, env={**environment, "DATABASE_URL": cluster.url(draft)}, cwd=cluster.socket)
         words = " ".join((HERE / "words.txt").read_text().split())
         numbers = {"posts": self.posts, "users": self.people, "words": words, "now": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-                   # A prime that shares no divisor with either number.
+                   # A prime that divides neither number.
                    "stride": next(p for p in (7919, 104_729, 1_299_709) if self.posts % p and self.people % p)}
 
         def step(file, **more):
@@ -197,14 +197,14 @@ class Database:
         self.cluster.psql(self.name, 1800, "-f", HERE / "sql" / "reset.sql", users=self.people)
 
     def mismatches(self):
-        """Posts that the bench voted for and whose score is not the number of their votes."""
+        """The number of posts that the benchmark voted for and whose score differs from the number of their votes."""
         return int(self.sql(f"""
             select count(*) from post_ranks r
             where post_id in (select post_id from votes where user_id > {self.people})
                 and score <> (select count(*) from votes v where v.post_id = r.post_id)""")[0][0])
 
     def statements(self, ask):
-        """What the site asks while `ask` runs: each statement with its values, from the server's own log."""
+        """The statements the site executes while `ask` runs, each with its values, from the server's own log."""
         log = self.cluster.folder / "log" / "log.json"
 
         def switch(value):
@@ -237,8 +237,8 @@ def _values(detail):
 
 
 def as_pgbench(statements, names):
-    """A script of the same statements, and the values it needs: those in `names` by their variable, all others
-    as they were."""
+    """A pgbench script of the same statements, and the values it needs: those in `names` as variables, all others
+    as constants."""
     script, constants = [], {}
     for number, (text, values) in enumerate(statements):
         def variable(match):

@@ -1,4 +1,4 @@
-"""Load: wrk and pgbench, one target after the other, round by round."""
+"""Load generation: wrk and pgbench, one target after the other, round by round."""
 
 import json
 import math
@@ -30,7 +30,7 @@ class Request:
 
 
 class Target:
-    """One thing to measure: `name` is what is asked, `who` answers it, `process` its CPU is counted of."""
+    """One thing to measure: `name` is the kind of request, `who` the server, `process` the one whose CPU is counted."""
 
     def __init__(self, name, who, process, cluster):
         self.name, self.who, self.process, self.cluster = name, who, process, cluster
@@ -44,7 +44,7 @@ class Target:
 
 
 class Web(Target):
-    """`requests` gives what to send; where they change something it is called anew for each measurement."""
+    """`requests` returns what to send; if the requests change something it is called again for each measurement."""
 
     def __init__(self, name, who, server, requests: Callable[[], list[Request]], changes=False):
         super().__init__(name, who, server.process, server.cluster)
@@ -67,14 +67,14 @@ def wrk(url, connections, seconds, file, begin=0):
     output = run(command, seconds + 60)
     found = re.search(r"^JSON (.*)$", output, re.M)
     if not found:
-        raise Failure(f"wrk said nothing of {url}: {output.strip()[-200:]}")
+        raise Failure(f"wrk reported nothing for {url}: {output.strip()[-200:]}")
     result = json.loads(found[1])
     result["rate"] = result["requests"] / result["seconds"]
     return result
 
 
 class Statements(Target):
-    """The statements of a request, through pgbench; with `clients`, or with as many as the load has."""
+    """The statements of a request, run by pgbench; with `clients` connections, or as many as the load has."""
 
     def __init__(self, name, database, script, constants, variables="", clients=None):
         super().__init__(name, "database", database.cluster.process, database.cluster)
@@ -85,14 +85,14 @@ class Statements(Target):
         self.file.write_text(variables + script)
 
     def measure(self, connections, seconds):
-        # What the database takes is in its own column.
+        # The database's CPU has its own column.
         return {**super().measure(connections, seconds), "cpu": 0.0}
 
     def load(self, connections, seconds):
         clients = self.clients or connections
         cluster = self.database.cluster
         logs = Path(tempfile.mkdtemp(prefix="log", dir=cluster.socket))
-        # The site's connections have their plans already: what comes before these have theirs does not count.
+        # The site's connections have their plans already, so the time until pgbench has its own does not count.
         total = seconds + 1 + clients // 16
         command = [cluster.bin / "pgbench", "-n", "-M", "prepared", "-c", clients, "-j", 1, "-T", total, "-f", self.file,
                    "-l", f"--log-prefix={logs}/t", "-h", cluster.socket, "-p", cluster.port, "-U", "postgres"]
@@ -100,7 +100,7 @@ class Statements(Target):
             command += ["-D", f"{name}={value}"]
         try:
             output = run([*command, self.database.name], total + 60)
-            # Each line: client, number, microseconds, script, and when it was over.
+            # Each line: client, number, microseconds, script, and when it ended.
             lines = [line.split(" ") for log in logs.iterdir() for line in log.read_text().splitlines()]
         finally:
             shutil.rmtree(logs, ignore_errors=True)
@@ -108,7 +108,7 @@ class Statements(Target):
         last = max(at for at, _ in ended)
         times = sorted(ms for at, ms in ended if at > last - seconds)
         failed = re.search(r"number of failed transactions: (\d+)", output)
-        # `all` is what the CPU is shared by.
+        # `all` is what the CPU time is divided by.
         return {"requests": len(times), "all": len(ended), "seconds": float(seconds), "bytes": 0, "rate": len(times) / seconds,
                 "p50": percentile(times, 50), "p95": percentile(times, 95), "p99": percentile(times, 99),
                 "bad": int(failed[1]) if failed else 0, "broken": 0}
@@ -119,8 +119,8 @@ def percentile(sorted_times, which):
 
 
 def interleaved(targets, connections, rounds, seconds, after_each=lambda: None, warm_up=1):
-    """Every target once in each round, in turned order every other time, so that what else the machine does
-    falls on all alike. Gives (target, connections) its results, one for each round."""
+    """Measures every target once in each round, in reversed order every other time, so that other work on the machine
+    affects all of them alike. Returns the results of each (target, connections), one per round."""
     results = {}
     for target in targets:
         target.measure(4, warm_up)

@@ -1,4 +1,4 @@
-"""The picture: how long a request takes, against the number of posts. Both axes are logarithmic."""
+"""The chart: response time by number of posts. Both axes are logarithmic."""
 
 import math
 import statistics
@@ -6,7 +6,7 @@ from html import escape
 
 WIDTH, HEIGHT = 860, 470
 LEFT, RIGHT, TOP, BOTTOM = 64, 190, 48, 52
-# Told apart by hue and lightness, on white and on black.
+# Distinguishable by hue and lightness, on white and on black.
 LINES = {
     "feed": ("anonymous feed", "#1f77b4"), "feed-pages": ("its further pages", "#4aa3df"), "feed-in": ("logged-in feed", "#17a398"),
     "post-pages": ("post page", "#2e9e44"), "vote": ("vote", "#d1495b"), "search-common": ("search, common word", "#8e5bd0"),
@@ -41,9 +41,9 @@ def draw(growth, commit):
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="title">',
-        '<title id="title">Time of a request against the number of posts</title>', f"<style>{STYLE}</style>",
+        '<title id="title">Response time by number of posts</title>', f"<style>{STYLE}</style>",
         f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}"/>',
-        f'<text class="title" x="{LEFT}" y="26">Time of a request against the number of posts</text>',
+        f'<text class="title" x="{LEFT}" y="26">Response time by number of posts</text>',
         f'<text class="small" x="{WIDTH - 10}" y="{HEIGHT - 8}" text-anchor="end">p50 at one connection, commit {escape(commit)}</text>',
     ]
     for power in range(low, high + 1):
@@ -57,7 +57,7 @@ def draw(growth, commit):
         parts.append(f'<line class="axis" x1="{x(posts):.1f}" x2="{x(posts):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke-dasharray="2 4"/>')
         words = f"{posts / 1e6:g} million" if posts >= 1e6 else f"{posts // 1000} thousand"
         parts.append(f'<text x="{x(posts):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{words}</text>')
-    # Each line's name stands at its end; names that would cover each other move apart.
+    # Each line is labelled at its end; labels that would overlap are moved apart.
     ends = sorted(((y(line[-1][1]), name) for name, line in ((n, sorted(l)) for n, l in points.items())))
     place = TOP - 20
     for at, name in ends:

@@ -1,4 +1,4 @@
-"""What is measured: the site, its answers from memory, and the FastAPI app; and people to ask as."""
+"""The servers that are measured: the site, its responses from memory, and the FastAPI app; and accounts to use them."""
 
 import base64
 import concurrent.futures
@@ -17,7 +17,7 @@ PASSWORD = "violet kettle 9 harbour"
 
 
 class Server:
-    """A server that answers on a port of its own."""
+    """A server on its own port."""
 
     def __init__(self, cluster, folder):
         self.cluster, self.folder, self.port = cluster, folder, free_port()
@@ -26,7 +26,7 @@ class Server:
         self.process = None
 
     def begin(self, command, ready, environment=None, cwd=None):
-        """Seconds from its start to its first answer."""
+        """Starts it; returns the seconds until its first response."""
         self.ready = ready
         begun = time.monotonic()
         self.process = start(command, self.log, env={**os.environ, **(environment or {})}, cwd=cwd or self.folder)
@@ -38,11 +38,11 @@ class Server:
                 pass
             if self.process.poll() is not None or time.monotonic() > begun + 60:
                 words = self.log.read_text().strip().splitlines()
-                raise Failure(f"{command[0]} does not answer: {words[-1] if words else 'it says nothing'}")
+                raise Failure(f"{command[0]} does not respond: {words[-1] if words else 'its log is empty'}")
             time.sleep(0.002)
 
     def send(self, request, connection=None):
-        """The answer, read whole, with `content` and `seconds`."""
+        """The whole response, with `content` and `seconds`."""
         own = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         begun = time.perf_counter()
         try:
@@ -56,15 +56,15 @@ class Server:
                 own.close()
 
     def settle(self):
-        """Waits, at most a minute, until what was asked and given up is out of the way: passwords that nobody
-        waits for any more would slow down what is measured next."""
+        """Waits up to a minute until abandoned requests are finished: password hashes that no client waits for any more
+        would slow down the next measurement."""
         until = time.monotonic() + 60
         while time.monotonic() < until:
             try:
                 is_quick = self.send(self.ready).seconds < 0.1
             except OSError:
                 is_quick = False
-            # One that answers at once may still hash beside it.
+            # A server that responds at once may still be hashing.
             used = cpu(self.process.pid)
             time.sleep(0.1)
             if is_quick and cpu(self.process.pid) - used < 0.03:
@@ -74,7 +74,7 @@ class Server:
         return self.send(Request(path, headers=headers))
 
     def forget_log(self):
-        """A line for each request comes to gigabytes."""
+        """Truncates the log: a line per request comes to gigabytes."""
         os.truncate(self.log, 0)
 
     def stop(self):
@@ -84,7 +84,7 @@ class Server:
 
 
 class Site(Server):
-    """The program over one database."""
+    """The program with one database."""
 
     def __init__(self, program, database, folder):
         super().__init__(database.cluster, folder)
@@ -98,12 +98,12 @@ class Site(Server):
         return self.begin([self.program, "--listen", f"127.0.0.1:{self.port}"], Request("/"), self.environment)
 
     def pool(self):
-        """How many connections it holds."""
+        """The number of its connections to the database."""
         return int(self.database.sql("select count(*) from pg_stat_activity where datname = current_database() "
                                      "and application_name = 'social-post'")[0][0])
 
     def sign_up(self, name):
-        """The cookie of somebody new."""
+        """Creates an account; returns its session cookie."""
         fields = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
         for _ in range(30):
             answer = self.send(Request("/signup", "POST", FORM, urlencode(fields)))
@@ -112,12 +112,12 @@ class Site(Server):
                     return found[1]
             if answer.status != 503:
                 break
-            # Busy: other things go on here.
+            # Busy: the machine does other work.
             time.sleep(1)
-        raise Failure(f"the site answers {answer.status} to a sign-up and sets no session")
+        raise Failure(f"the site returned {answer.status} to a sign-up and set no session")
 
     def people(self, count):
-        """People who are logged in: name, id and cookie of each."""
+        """Accounts that are logged in: name, id and cookie of each."""
         mark = f"{time.time_ns() // 1_000_000:x}"
         names = [f"bench-{mark}-{n}" for n in range(count)]
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -126,7 +126,7 @@ class Site(Server):
         return [(name, int(ids[name]), cookie) for name, cookie in zip(names, cookies)]
 
     def walk(self, pages):
-        """The addresses of the front page's following pages, as deep as asked or as there are."""
+        """The URLs of the pages after the front page, up to that many."""
         found, path = [], "/"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         while len(found) < pages:
@@ -140,7 +140,7 @@ class Site(Server):
 
 
 class Memory(Server):
-    """Answers of a site, repeated from memory by the site's own server loop."""
+    """Responses of a site, repeated from memory by the site's own accept loop."""
 
     def __init__(self, program, cluster, folder):
         super().__init__(cluster, folder)
@@ -150,7 +150,7 @@ class Memory(Server):
         answers = []
         for request in requests:
             answer = site.send(request)
-            # The server writes these itself.
+            # The server adds these itself.
             headers = [pair for pair in answer.headers.items() if pair[0].lower() not in ("date", "content-length", "transfer-encoding")]
             answers.append({"path": request.path, "encoding": request.headers.get("Accept-Encoding", ""),
                             "headers": headers, "body": base64.b64encode(answer.content).decode()})
@@ -170,7 +170,7 @@ class Peer(Server):
         self.environment = {
             "DATABASE_HOSTNAME": "127.0.0.1", "DATABASE_PORT": str(self.cluster.port), "DATABASE_NAME": database.name,
             "DATABASE_USERNAME": "postgres", "DATABASE_SCHEMA": "peer",
-            # Its own five would be a handicap: it has 40 threads.
+            # Its default of five would be a handicap: it has 40 threads.
             "DB_POOL": "40",
         }
 
@@ -184,7 +184,7 @@ class Peer(Server):
         return self.begin(command, Request("/hello"), self.environment, self.app)
 
     def tokens(self, count):
-        """Of the people 1 to `count`."""
+        """Tokens of the users 1 to `count`."""
         def token(n):
             fields = urlencode({"username": f"user{n}@example.com", "password": "password1"})
             answer = self.send(Request("/login", "POST", {"Content-Type": "application/x-www-form-urlencoded"}, fields))

@@ -1,4 +1,4 @@
-"""Processes: started so that they end with this one, and looked at through /proc."""
+"""Processes: started so that they end with this one, and inspected through /proc."""
 
 import atexit
 import ctypes
@@ -14,7 +14,7 @@ _started = []
 
 
 class Failure(Exception):
-    """One line for the person who ran this."""
+    """An error with a one-line message for the person who ran this."""
 
 
 def say(words):
@@ -22,7 +22,7 @@ def say(words):
 
 
 def end_with_parent():
-    """Even a kill -9 of this process leaves nothing behind (Linux; elsewhere only that is missing)."""
+    """Ends the process with this one, even after kill -9 (Linux only)."""
     try:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     except AttributeError:
@@ -30,7 +30,7 @@ def end_with_parent():
 
 
 def start(command, log, **options):
-    """Starts a server; `stop` or the end of this process ends it."""
+    """Starts a server, which ends with `stop` or with this process."""
     with open(log, "ab") as output:
         process = subprocess.Popen(
             [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -50,7 +50,7 @@ def stop(process, kind=signal.SIGTERM, seconds=15):
         except subprocess.TimeoutExpired:
             pass
     try:
-        # Whatever of its own it left behind.
+        # Its remaining child processes.
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
@@ -59,14 +59,14 @@ def stop(process, kind=signal.SIGTERM, seconds=15):
 
 @atexit.register
 def stop_all():
-    # The last first: servers before their database.
+    # In reverse order: servers before their database.
     for process in reversed(_started[:]):
         kind = getattr(process, "gentle", signal.SIGTERM)
         stop(process, kind)
 
 
 def run(command, seconds, **options):
-    """What it printed; a `Failure` where it fails or takes longer."""
+    """The output; a `Failure` if the command fails or takes longer."""
     command = [str(part) for part in command]
     name = os.path.basename(command[0])
     try:
@@ -86,7 +86,7 @@ def free_port():
 
 
 def _processes():
-    """Process id to its parent and the seconds of CPU it and those it reaped have used."""
+    """For each process id its parent, and the CPU seconds used by it and the children it has reaped."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -99,7 +99,7 @@ def _processes():
 
 
 def cpu(root):
-    """Seconds of CPU of a process and all below it, those that ended in between included."""
+    """CPU seconds of a process and all its descendants, including those that have ended."""
     processes, seconds, todo = _processes(), 0.0, [root]
     children = {}
     for pid, (parent, _) in processes.items():
@@ -113,6 +113,6 @@ def cpu(root):
 
 
 def memory(pid, what="VmRSS"):
-    """MB that a process has (`VmRSS`) or has had at most (`VmHWM`)."""
+    """Memory of a process in MB: now (`VmRSS`) or at its peak (`VmHWM`)."""
     with open(f"/proc/{pid}/status") as status:
         return next(int(line.split()[1]) / 1000 for line in status if line.startswith(what + ":"))

@@ -1,4 +1,4 @@
--- The indexes, as the migrations have them, and what the planner wants to know.
+-- The indexes, as the migrations define them, and statistics for the planner.
 \set ON_ERROR_STOP 1
 set maintenance_work_mem = '1GB';
 select definition from bench.indexes

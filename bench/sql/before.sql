@@ -1,8 +1,8 @@
--- What the posts are made of, and nobody's indexes in the way. Needs `posts`, `users` and `words`.
+-- The building blocks of the posts, and no indexes yet. Needs `posts`, `users` and `words`.
 \set ON_ERROR_STOP 1
 create schema bench;
 
--- The same number for the same post and throw, so that parts of the data can be made side by side.
+-- The same number for the same post and throw, so that parts of the data can be generated in parallel.
 create function bench.dice(post bigint, throw int, sides bigint) returns bigint
     language sql immutable strict parallel safe
     return (hashint8extended(post, throw) & 9223372036854775807) % sides;
@@ -37,7 +37,7 @@ insert into users (id, username, created_at)
 select n, word || n, now() - interval '731 days'
 from generate_series(1, :users::bigint) n join bench.words w on w.i = 50 + n % 500;
 
--- Made anew from the very same words once all rows are there.
+-- Created again from the same definitions when all rows are inserted.
 create table bench.indexes as
 select format('%I.%I', n.nspname, c.relname) as name, pg_get_indexdef(i.indexrelid) as definition
 from pg_index i join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace

@@ -1,11 +1,11 @@
 -- The posts from `first` to `last` of `posts`, with their ranks, search entries and votes.
 \set ON_ERROR_STOP 1
--- Every reference holds by how the rows are made: no trigger has to look.
+-- All references are valid by construction, so no trigger has to check them.
 set session_replication_role = replica;
 set synchronous_commit = off;
 begin;
 
--- A name that about five posts share, however many posts there are: `kalomirun`.
+-- A name that about five posts share at any size, such as `kalomirun`.
 insert into posts (id, author_id, title, url, body, body_html, excerpt, created_at)
 select id, author_id, title, url, first || E'\n\n' || second,
     '<p>' || first || E'</p>\n<p>' || second || E'</p>\n',
@@ -29,7 +29,7 @@ from (
     join bench.titles b on b.i = bench.dice(id, 7, 10000)
 ) made;
 
--- A power law, its ranks scattered over the posts; nobody has more votes than nine tenths of all people.
+-- A power law, its ranks scattered over the posts; no post has votes from more than nine tenths of all people.
 insert into post_ranks (post_id, score, hot, created_at)
 select id, score, hot_rank(score, created_at), created_at
 from (
@@ -40,7 +40,7 @@ from (
 insert into post_search (post_id, created_at, document)
 select id, created_at, search_document(title, body) from posts where id between :first and :last;
 
--- Steps that share no divisor with the number of people: no one is met twice.
+-- The step shares no divisor with the number of people, so nobody votes twice.
 insert into votes (post_id, user_id)
 select post_id, 1 + (bench.dice(post_id, 8, :users) + k * :stride) % :users
 from post_ranks, generate_series(1, score) k

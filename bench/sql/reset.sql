@@ -1,4 +1,4 @@
--- Takes away what an earlier run added: everybody above `users`, and what they did.
+-- Removes what an earlier run added: all people above `users`, and what they did.
 \set ON_ERROR_STOP 1
 set synchronous_commit = off;
 begin;

@@ -17,7 +17,7 @@ use crate::{
     identity::{PostId, Viewer},
     markdown,
     posts::{
-        Body, Draft, IdempotencyKey, Link, Title, Version,
+        Body, Draft, IdempotencyKey, Version,
         db::{self, Publication},
         rank,
     },
@@ -134,25 +134,11 @@ fn there<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Stri
     Option::<String>::deserialize(from).map(Some)
 }
 
-/// The fields as an author gives them, or what is wrong with each.
-fn check(title: &str, url: &str, body: &str) -> Result<Draft> {
-    match (Title::parse(title), Link::parse(url), Body::parse(body)) {
-        (Ok(title), Ok(link), Ok(body)) => Ok(Draft { title, link, body }),
-        (title, url, body) => {
-            let problems = [
-                title.err().map(|bad| Field::new("title", &bad)),
-                url.err().map(|bad| Field::new("url", &bad)),
-                body.err().map(|bad| Field::new("body", &bad)),
-            ];
-            Err(Error::Fields(problems.into_iter().flatten().collect()))
-        }
-    }
-}
-
 impl NewPost {
     fn check(&self) -> Result<Draft> {
         let (url, body) = (self.url.as_deref(), self.body.as_deref());
-        check(&self.title, url.unwrap_or_default(), body.unwrap_or_default())
+        let draft = Draft::parse(&self.title, url.unwrap_or_default(), body.unwrap_or_default());
+        draft.map_err(Error::Fields)
     }
 }
 
@@ -329,8 +315,8 @@ pub async fn change(
         Some(url) => url.unwrap_or_default(),
         None => post.link.map(|link| link.as_str().to_owned()).unwrap_or_default(),
     };
-    let draft =
-        check(&change.title.unwrap_or(post.title), &url, &change.body.unwrap_or(post.body))?;
+    let (title, body) = (change.title.unwrap_or(post.title), change.body.unwrap_or(post.body));
+    let draft = Draft::parse(&title, &url, &body).map_err(Error::Fields)?;
     // What is not given must be what stands there, not what stood there a moment ago.
     save(&pool, &throttle, &viewer, id, &draft, Some(version)).await
 }

@@ -7,17 +7,19 @@ pub mod form;
 pub mod pages;
 pub mod rank;
 
-use crate::{
-    identity::{PostId, UserId, Username, Viewer},
-    markdown::Html,
-    score::Score,
-    text::{self, BadText},
-};
 use serde::{Deserialize, Deserializer, de};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
+
+use crate::{
+    identity::{PostId, UserId, Username, Viewer},
+    markdown::Html,
+    score::Score,
+    text::{self, BadText},
+    web::error::Field,
+};
 
 /// A post as its own page shows it.
 #[derive(Debug, Clone)]
@@ -115,6 +117,23 @@ pub struct Draft {
     pub body: Body,
 }
 
+impl Draft {
+    /// The fields as they were typed, or what is wrong with each, in the order of the form.
+    pub fn parse(title: &str, url: &str, body: &str) -> Result<Draft, Vec<Field>> {
+        match (Title::parse(title), Link::parse(url), Body::parse(body)) {
+            (Ok(title), Ok(link), Ok(body)) => Ok(Draft { title, link, body }),
+            (title, url, body) => {
+                let problems = [
+                    title.err().map(|bad| Field::new("title", &bad)),
+                    url.err().map(|bad| Field::new("url", &bad)),
+                    body.err().map(|bad| Field::new("body", &bad)),
+                ];
+                Err(problems.into_iter().flatten().collect())
+            }
+        }
+    }
+}
+
 /// One line of 1 to 150 characters that shows something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Title(String);
@@ -194,7 +213,7 @@ impl Link {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLink {
-    #[error("A link begins with https:// or http:// and names a site.")]
+    #[error("Enter a full address, such as https://example.org/page.")]
     NotWeb,
     #[error("Keep the link to {} characters.", Link::MAX)]
     TooLong,

@@ -1,18 +1,12 @@
-//! Posts as people see them: lists, the page of one post, and the forms of its author.
+//! The page of a post, and the form that deletes it.
 
 use askama::Template;
-use axum::{
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
-};
-use serde::Deserialize;
+use axum::{extract::State, response::Response};
 use sqlx::PgPool;
 
-use crate::live::Change;
-use crate::web::cache::{CachePolicy, Topic};
 use crate::{
     identity::{PostId, Viewer},
+    live::Change,
     markdown,
     posts::{
         Post,
@@ -21,11 +15,18 @@ use crate::{
         rank::{self, RankExplanation},
     },
     web::{
-        Error, Page, PageContext, Result, extract::Path, filters, middleware::replica::ReadPool,
+        Error, Page, PageContext, Result,
+        cache::{CachePolicy, Topic},
+        extract::{Form, Path},
+        filters,
+        flash::Flash,
+        form::NoFields,
+        middleware::replica::ReadPool,
+        page::see_other,
     },
 };
 
-/// Where a post stands on a page.
+/// The fragment of a post on any page that shows it.
 pub fn anchor(id: &PostId) -> String {
     format!("#post-{id}")
 }
@@ -39,7 +40,7 @@ pub fn address(id: PostId) -> String {
 struct Show {
     context: PageContext,
     post: Post,
-    standing: RankExplanation,
+    rank: RankExplanation,
     description: String,
     is_own: bool,
 }
@@ -50,7 +51,7 @@ pub async fn show(
     Path(id): Path<PostId>,
 ) -> Result<(CachePolicy, Page<impl Template>)> {
     let post = db::find(&db, id, context.viewer_id()).await?.ok_or(Error::NotFound)?;
-    let standing = rank::db::find(&db, id).await?.ok_or(Error::NotFound)?;
+    let rank = rank::db::find(&db, id).await?.ok_or(Error::NotFound)?;
     let is_own = context.viewer.as_ref().is_some_and(|viewer| post.is_by(viewer));
     let description = match markdown::excerpt(&post.body, 160) {
         text if text.is_empty() => post.title.clone(),
@@ -58,7 +59,7 @@ pub async fn show(
     };
     Ok((
         CachePolicy::Shared(Topic::Post(id.0)),
-        Page(Show { context, post, standing, description, is_own }),
+        Page(Show { context, post, rank, description, is_own }),
     ))
 }
 
@@ -79,27 +80,16 @@ pub async fn confirm_delete(
     Ok(Page(Delete { context, post }))
 }
 
-/// Nothing but the press of the button.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Confirmed {}
-
 pub async fn delete(
     viewer: Viewer,
     State(db): State<PgPool>,
     Path(id): Path<PostId>,
-    crate::web::extract::Form(Confirmed {}): crate::web::extract::Form<Confirmed>,
+    Form(NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     if db::delete(&db, id, viewer.id).await? {
-        let response = crate::web::flash::Flash::Deleted.on(crate::web::page::see_other("/"));
-        return Ok(Change::Post(id).on(response));
+        return Ok(Change::Post(id).on(Flash::Deleted.on(see_other("/"))));
     }
-    // The statement alone decides; this only tells why it did nothing.
+    // The statement alone decides; this only finds out why it deleted nothing.
     own(&db, &viewer, id).await?;
     Err(Error::NotFound)
-}
-
-/// A page with a status of its own.
-pub(super) fn with_status(status: StatusCode, page: impl Template) -> Response {
-    (status, Page(page)).into_response()
 }

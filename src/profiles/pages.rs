@@ -108,7 +108,9 @@ pub async fn show(
     let posts = lists::page(&db, context.viewer_id(), listing, start, PAGE).await?;
     let list = List::new(posts, |cursor| format!("{own}?after={cursor}"));
     if wants_fragment(&headers) {
-        return Ok(Page(OlderPosts { context, list }).into_response());
+        return Ok(
+            (CachePolicy::Shared(Topic::Lists), Page(OlderPosts { context, list })).into_response()
+        );
     }
     let is_self = context.viewer_id() == Some(person.id);
     let is_continued = query.after.is_some();

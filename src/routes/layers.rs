@@ -20,12 +20,12 @@ use tower_http::{
 use super::App;
 use crate::{
     config::Site,
-    live, posts,
+    live,
     users::{self, tokens::bearer},
     web::{
         error_page, etag, flash,
         middleware::{
-            body, cookies, csrf, headers, page_cache, replica, request_log, timeout,
+            body, cookies, csrf, failed_form, headers, page_cache, replica, request_log, timeout,
             trailing_slash::without_trailing_slash,
         },
         problem,
@@ -102,8 +102,9 @@ pub fn whole_api(routes: Router<App>, app: &App) -> Router<App> {
         .layer(map_response(headers::no_store_by_default))
 }
 
-/// Every request but those answered from the page cache.
-pub fn site(routes: Router<App>, app: App) -> Router {
+/// Every request but those answered from the page cache. `failed_forms` has the pages of forms whose
+/// request fails.
+pub fn site(routes: Router<App>, failed_forms: Router, app: App) -> Router {
     routes
         // Publishes what a handler changed, after success only.
         .layer(from_fn_with_state(app.live.clone(), live::publish_changes))
@@ -113,8 +114,8 @@ pub fn site(routes: Router<App>, app: App) -> Router {
         .layer(CatchPanicLayer::custom(error_page::panicked))
         // A bound on time and on requests at once; a request runs to its end once begun.
         .layer(from_fn_with_state(app.limits.clone(), timeout::run_to_completion))
-        // Returns a post's form with what was typed when the request fails.
-        .layer(from_fn_with_state(app.site.clone(), posts::form::preserve_form_on_error))
+        // Shows a form again with what was typed when the request fails.
+        .layer(from_fn_with_state(failed_forms, failed_form::preserve_form_on_error))
         // Reads the whole body first, within a bound of bytes and time.
         .layer(from_fn(body::buffer_body))
         // Refuses addresses that are longer than any of ours.

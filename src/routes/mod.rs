@@ -58,7 +58,10 @@ pub struct Route {
     pub counterpart: Counterpart,
     /// Whether its page may be the same for everyone, and so be in the page cache.
     pub is_cached: bool,
-    handler: fn() -> MethodRouter<App>,
+    /// The page that shows its form again, with what was typed, when the request fails
+    /// (`web::middleware::failed_form`).
+    failed: Option<Handler>,
+    handler: Handler,
 }
 
 /// Whom a route is for, and so which middleware is around it (`layers.rs`).
@@ -135,10 +138,10 @@ pub static ROUTES: &[Route] = &[
 
     // Posts and votes.
     form("/posts/new", || get(posts::form::new)).by(Member).alone("a form"),
-    action("/posts", Changes::NewPost, || post(posts::form::publish)).by(Member).takes(POST).body(POST_BODY).api(&["POST /api/v1/posts"]),
-    action("/posts/preview", Changes::Nothing, || post(posts::form::preview)).by(Member).takes(PREVIEW).body(POST_BODY).api(&["POST /api/v1/posts/preview"]),
+    action("/posts", Changes::NewPost, || post(posts::form::publish)).by(Member).takes(POST).body(POST_BODY).failed(|| post(posts::form::publish_failed)).api(&["POST /api/v1/posts"]),
+    action("/posts/preview", Changes::Nothing, || post(posts::form::preview)).by(Member).takes(PREVIEW).body(POST_BODY).failed(|| post(posts::form::preview_failed)).api(&["POST /api/v1/posts/preview"]),
     form("/posts/{id}/edit", || get(posts::form::edit)).by(Author).alone("a form with the post in it, which GET /api/v1/posts/{id} returns"),
-    action("/posts/{id}/edit", Changes::Post, || post(posts::form::save)).by(Author).takes(EDIT).body(POST_BODY).api(&["PUT /api/v1/posts/{id}", "PATCH /api/v1/posts/{id}"]),
+    action("/posts/{id}/edit", Changes::Post, || post(posts::form::save)).by(Author).takes(EDIT).body(POST_BODY).failed(|| post(posts::form::save_failed)).api(&["PUT /api/v1/posts/{id}", "PATCH /api/v1/posts/{id}"]),
     form("/posts/{id}/delete", || get(posts::pages::confirm_delete)).by(Author).alone("a confirmation, which a program need not be asked for"),
     action("/posts/{id}/delete", Changes::Post, || post(posts::pages::delete)).by(Author).api(&["DELETE /api/v1/posts/{id}"]),
     action("/posts/{id}/vote", Changes::Post, || post(votes::pages::vote).route_layer(from_fn(votes::pages::inline_vote_error))).by(Member).takes(&["value"]).api(&["PUT /api/v1/posts/{id}/vote", "DELETE /api/v1/posts/{id}/vote"]),
@@ -258,6 +261,7 @@ impl Route {
             fields: &[],
             counterpart: Counterpart::Api(&[]),
             is_cached: false,
+            failed: None,
             handler,
         }
     }
@@ -294,6 +298,11 @@ impl Route {
 
     const fn alone(mut self, reason: &'static str) -> Route {
         self.counterpart = Counterpart::None(reason);
+        self
+    }
+
+    const fn failed(mut self, page: Handler) -> Route {
+        self.failed = Some(page);
         self
     }
 
@@ -340,7 +349,14 @@ fn app_router(app: App) -> Router {
         .merge(of(Face::File))
         // Everything else below it is no page either: no session and no form.
         .nest("/api", api.fallback(error_page::no_such_page));
-    layers::site(site, app)
+    layers::site(site, failed_forms(&app), app)
+}
+
+/// The pages that show a form again when its request fails.
+fn failed_forms(app: &App) -> Router {
+    let pages = ROUTES.iter().filter_map(|route| Some((route.path, route.failed?)));
+    let pages = pages.fold(Router::new(), |router, (path, page)| router.route(path, page()));
+    pages.layer(DefaultBodyLimit::disable()).with_state(app.clone())
 }
 
 fn api_router(app: &App) -> Router<App> {

@@ -1,14 +1,14 @@
-//! Votes, for programs.
+//! Votes through the API.
 
 use axum::extract::State;
 use serde::Serialize;
 use sqlx::PgPool;
 use utoipa::ToSchema;
 
-use crate::live::Change;
 use crate::{
     identity::{PostId, Viewer},
-    votes::{Ballot, db},
+    live::Change,
+    votes::{Ballot, Target, db},
     web::{
         Error, Result,
         extract::Path,
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How a post stands after a vote.
+/// A post's score after a vote.
 #[derive(Serialize, ToSchema)]
 pub struct Standing {
     #[schema(example = 42)]
@@ -30,7 +30,7 @@ pub struct Standing {
 
 /// Votes for a post
 ///
-/// Once or again: there is one vote for each person and post.
+/// Repeating it changes nothing: there is one vote for each member and post.
 #[utoipa::path(
     put, path = "/api/v1/posts/{id}/vote", operation_id = "vote", tag = "votes",
     params(("id" = i64, Path, minimum = 1, example = 42)), responses((status = 200, body = Standing)),
@@ -46,7 +46,7 @@ pub async fn cast(
 
 /// Takes the vote back
 ///
-/// Once or again, or where there was none.
+/// Repeating it changes nothing, nor does taking back a vote that was never cast.
 #[utoipa::path(
     delete, path = "/api/v1/posts/{id}/vote", operation_id = "take_back", tag = "votes",
     params(("id" = i64, Path, minimum = 1, example = 42)), responses((status = 200, body = Standing)),
@@ -68,8 +68,9 @@ async fn set(
     ballot: Ballot,
 ) -> Result<(Change, Json<Standing>)> {
     throttle.check(RateLimit::Vote, viewer.id)?;
-    let outcome = db::set(pool, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
+    let target = Target::Post(id);
+    let outcome = db::set(pool, viewer.id, target, ballot).await?.ok_or(Error::NotFound)?;
     let voted = ballot == Ballot::Cast;
     let standing = Standing { post_id: id.0, score: outcome.score.0, voted };
-    Ok((Change::Post(id), Json(standing)))
+    Ok((target.change(), Json(standing)))
 }

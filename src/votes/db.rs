@@ -8,17 +8,17 @@ use crate::{
     database::pool::{refers_to_nothing, retrying},
     identity::{PostId, UserId},
     score::Score,
-    votes::Ballot,
+    votes::{Ballot, Target},
 };
 
-/// What a post looks like after a vote.
+/// What a target looks like after a vote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     pub title: String,
     pub score: Score,
 }
 
-/// For which of these posts somebody voted.
+/// Which of these posts the voter has voted for.
 pub async fn among(db: &PgPool, voter: UserId, posts: &[PostId]) -> sqlx::Result<HashSet<PostId>> {
     let found = sqlx::query_scalar!(
         r#"select post_id as "id: PostId" from votes where user_id = $1 and post_id = any($2)"#,
@@ -30,21 +30,20 @@ pub async fn among(db: &PgPool, voter: UserId, posts: &[PostId]) -> sqlx::Result
     Ok(found.into_iter().collect())
 }
 
-/// Makes `ballot` true for the voter and returns the post's new score, or `None` if there is no
-/// such post or no such voter any more.
+/// Makes `ballot` true for the voter and returns the target's new score, or `None` if the target or
+/// the voter no longer exists.
 ///
 /// Repeating it changes nothing, so a double click or a retry is harmless. The score moves by the
-/// rows that really came or went, and the post is locked first, as a deletion locks it, so that
-/// the two wait for each other and never deadlock.
+/// rows that were really inserted or deleted, and the target is locked first, as a deletion locks
+/// it, so that the two wait for each other and never deadlock.
 pub async fn set(
     db: &PgPool,
     voter: UserId,
-    post: PostId,
+    target: Target,
     ballot: Ballot,
 ) -> sqlx::Result<Option<Outcome>> {
-    let outcome = match ballot {
-        Ballot::Cast => retrying(|| cast(db, voter, post)).await,
-        Ballot::TakeBack => retrying(|| take_back(db, voter, post)).await,
+    let outcome = match target {
+        Target::Post(id) => retrying(|| set_for_post(db, voter, id, ballot)).await,
     };
     match outcome {
         Err(err) if refers_to_nothing(&err) => Ok(None),
@@ -52,52 +51,63 @@ pub async fn set(
     }
 }
 
-async fn cast(db: &PgPool, voter: UserId, post: PostId) -> sqlx::Result<Option<Outcome>> {
-    sqlx::query_as!(
-        Outcome,
-        r#"
-        with post as (
-            select id, title from posts where id = $1 for key share
-        ), vote as (
-            insert into votes (post_id, user_id) select id, $2 from post
-            on conflict do nothing returning post_id
-        ), rank as (
-            update post_ranks r
-            set score = r.score + 1, hot = hot_rank(r.score + 1, r.created_at)
-            from vote where r.post_id = vote.post_id
-            returning r.score
+/// One statement: locks the target, inserts or deletes the vote, and moves the score by `$step` if
+/// that touched a row.
+macro_rules! vote_statement {
+    (
+        $id:expr, $voter:expr, $targets:literal, $ranks:literal, $key:literal, $step:literal,
+        $($vote:literal)+
+    ) => {
+        sqlx::query_as!(
+            Outcome,
+            "with target as (
+                select id, title from " + $targets + " where id = $1 for key share
+            ), vote as (
+                " $(+ $vote)+ + "
+            ), rank as (
+                update " + $ranks + " r
+                set score = r.score " + $step + ", hot = hot_rank(r.score " + $step + ", r.created_at)
+                from vote where r." + $key + " = vote." + $key + "
+                returning r.score
+            )
+            select target.title, coalesce(rank.score, r.score) as \"score!: Score\"
+            from target join " + $ranks + " r on r." + $key + " = target.id left join rank on true",
+            $id,
+            $voter as UserId,
         )
-        select post.title, coalesce(rank.score, r.score) as "score!: Score"
-        from post join post_ranks r on r.post_id = post.id left join rank on true
-        "#,
-        post as PostId,
-        voter as UserId,
-    )
-    .fetch_optional(db)
-    .await
+    };
 }
 
-async fn take_back(db: &PgPool, voter: UserId, post: PostId) -> sqlx::Result<Option<Outcome>> {
-    sqlx::query_as!(
-        Outcome,
-        r#"
-        with post as (
-            select id, title from posts where id = $1 for key share
-        ), vote as (
-            delete from votes v using post where v.post_id = post.id and v.user_id = $2
-            returning v.post_id
-        ), rank as (
-            update post_ranks r
-            set score = r.score - 1, hot = hot_rank(r.score - 1, r.created_at)
-            from vote where r.post_id = vote.post_id
-            returning r.score
-        )
-        select post.title, coalesce(rank.score, r.score) as "score!: Score"
-        from post join post_ranks r on r.post_id = post.id left join rank on true
-        "#,
-        post as PostId,
-        voter as UserId,
-    )
-    .fetch_optional(db)
-    .await
+/// A ballot on one kind of target, from its tables: what is voted for, the votes, and the scores
+/// with the rank that follows from them.
+macro_rules! ballot_on {
+    ($name:ident($id:ty), $targets:literal, $votes:literal, $ranks:literal, $key:literal) => {
+        async fn $name(
+            db: &PgPool,
+            voter: UserId,
+            id: $id,
+            ballot: Ballot,
+        ) -> sqlx::Result<Option<Outcome>> {
+            match ballot {
+                Ballot::Cast => {
+                    let statement = vote_statement!(
+                        id as $id, voter, $targets, $ranks, $key, "+ 1",
+                        "insert into " $votes " (" $key ", user_id) select id, $2 from target
+                        on conflict do nothing returning " $key
+                    );
+                    statement.fetch_optional(db).await
+                }
+                Ballot::TakeBack => {
+                    let statement = vote_statement!(
+                        id as $id, voter, $targets, $ranks, $key, "- 1",
+                        "delete from " $votes " v using target
+                        where v." $key " = target.id and v.user_id = $2 returning v." $key
+                    );
+                    statement.fetch_optional(db).await
+                }
+            }
+        }
+    };
 }
+
+ballot_on!(set_for_post(PostId), "posts", "votes", "post_ranks", "post_id");

@@ -1,11 +1,9 @@
 //! The vote button.
 
-use std::borrow::Cow;
-
 use askama::Template;
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::HeaderMap,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -15,16 +13,14 @@ use sqlx::PgPool;
 use crate::{
     config::Site,
     identity::{PostId, Viewer},
-    live::Change,
     posts::pages::{address, anchor},
     score::Score,
-    votes::{Ballot, db},
+    votes::{Ballot, Target, db},
     web::{
         Error, Page, PageContext, Result,
-        error::{describe, is_bare_failure},
-        error_page::{Anchor, with_html},
         extract::{Form, Path},
         htmx::wants_fragment,
+        middleware::failed_form::{InlineForm, inline_error},
         page::{referring_page, see_other},
         personal::Mark,
         throttle::{RateLimit, Throttle},
@@ -33,7 +29,7 @@ use crate::{
 
 #[derive(Template)]
 #[template(path = "votes/_vote.html")]
-struct Control {
+struct VoteButton {
     context: PageContext,
     id: PostId,
     title: String,
@@ -43,12 +39,12 @@ struct Control {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pressed {
+pub struct VoteForm {
     value: String,
 }
 
-/// With htmx the control comes back with the new score; without it, the reader comes back to the
-/// post on the page they were on.
+/// With htmx returns the button with the new score; without it, redirects to the post on the page
+/// where the button is.
 pub async fn vote(
     viewer: Viewer,
     context: PageContext,
@@ -56,51 +52,37 @@ pub async fn vote(
     State(throttle): State<Throttle>,
     Path(id): Path<PostId>,
     headers: HeaderMap,
-    Form(Pressed { value }): Form<Pressed>,
+    Form(VoteForm { value }): Form<VoteForm>,
 ) -> Result<Response> {
     let ballot = Ballot::parse(&value).ok_or(Error::Invalid("A vote is 1 or 0.".into()))?;
     throttle.check(RateLimit::Vote, viewer.id)?;
-    let outcome = db::set(&db, viewer.id, id, ballot).await?.ok_or(Error::NotFound)?;
-    if wants_fragment(&headers) {
+    let target = Target::Post(id);
+    let outcome = db::set(&db, viewer.id, target, ballot).await?.ok_or(Error::NotFound)?;
+    let response = if wants_fragment(&headers) {
         let db::Outcome { title, score } = outcome;
         let voted = Mark::from(ballot == Ballot::Cast);
-        return Ok(
-            Change::Post(id).on(Page(Control { context, id, title, score, voted }).into_response())
-        );
-    }
-    Ok(Change::Post(id).on(see_other(&place(&headers, &context.site, id))))
+        Page(VoteButton { context, id, title, score, voted }).into_response()
+    } else {
+        see_other(&return_address(&headers, &context.site, id))
+    };
+    Ok(target.change().on(response))
 }
 
-fn place(headers: &HeaderMap, site: &Site, id: PostId) -> String {
+fn return_address(headers: &HeaderMap, site: &Site, id: PostId) -> String {
     let page = referring_page(headers, site).unwrap_or_else(|| address(id));
     format!("{page}{}", anchor(&id))
 }
 
-#[derive(Template)]
-#[template(path = "votes/_failed.html")]
-struct Failed {
-    message: Cow<'static, str>,
-}
-
-/// With htmx, a vote that could not be saved says so beside its button, which stays as it was. Who must
-/// log in first comes back to the post.
-pub async fn inline_vote_error(request: Request, next: Next) -> Response {
-    let is_fragment = wants_fragment(request.headers());
-    let id = request.uri().path().split('/').nth(2).map(str::to_owned).unwrap_or_default();
-    let mut response = next.run(request).await;
-    if response.status() == StatusCode::UNAUTHORIZED {
-        response.extensions_mut().insert(Anchor(format!("#post-{id}")));
-        return response;
-    }
-    if !is_fragment || !is_bare_failure(&response) {
-        return response;
-    }
-    let Ok(target) = HeaderValue::from_str(&format!("#vote-{id}")) else { return response };
-    response.headers_mut().insert("hx-retarget", target);
-    response.headers_mut().insert("hx-reswap", HeaderValue::from_static("beforeend"));
-    let message = match response.status() {
-        StatusCode::TOO_MANY_REQUESTS => describe(&response),
-        _ => "Could not save your vote. Try again.".into(),
+/// With htmx, says beside the button that a vote could not be saved, and leaves the button as it
+/// was. After logging in, a visitor returns to the post.
+///
+/// The id as text: a malformed one is a 404 beside the button as well.
+pub async fn inline_vote_error(id: Result<Path<String>>, request: Request, next: Next) -> Response {
+    let Ok(Path(id)) = id else { return next.run(request).await };
+    let form = InlineForm {
+        id: format!("vote-{id}"),
+        anchor: format!("#post-{id}"),
+        failed: "Could not save your vote. Try again.",
     };
-    with_html(response, Failed { message }.render())
+    inline_error(form, request, next).await
 }

@@ -34,7 +34,7 @@ async fn write_through_a_lost_session(site: &TestSite, browser: &Browser) {
     write(site, browser).await;
     site::end_all_sessions(site).await;
     browser.click(PUBLISH).await;
-    browser.reads("[role=alert]", "not logged in any more").await;
+    browser.reads("[role=alert]", "You've been logged out").await;
     still_has_all(browser).await;
 
     let first = browser.driver.window().await.unwrap();
@@ -69,7 +69,7 @@ async fn a_session_that_ends_before_a_preview_costs_nothing_that_was_typed() {
         }
         site::end_all_sessions(&site).await;
         browser.click("button[formaction]").await;
-        browser.reads("[role=alert]", "not logged in any more").await;
+        browser.reads("[role=alert]", "You've been logged out").await;
         browser.sees("form[action='/login'] #password").await;
         still_has_all(&browser).await;
         browser.end().await;

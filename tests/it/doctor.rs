@@ -22,7 +22,7 @@ use social_post::{
     },
     doctor::repair,
     identity::{PostId, UserId},
-    votes::{self, Ballot},
+    votes::{self, Ballot, Target},
 };
 use sqlx::{Executor as _, PgPool};
 
@@ -280,7 +280,7 @@ async fn a_repair_among_many_voters_loses_no_vote_and_ends_exact() {
                 let post = PostId(posts[(nth * 7) % posts.len()]);
                 let voter = UserId(chunk[nth % chunk.len()]);
                 let ballot = if (nth / 40) % 2 == 0 { Ballot::Cast } else { Ballot::TakeBack };
-                votes::db::set(&db, voter, post, ballot).await.unwrap();
+                votes::db::set(&db, voter, Target::Post(post), ballot).await.unwrap();
             }
             0
         });

@@ -11,6 +11,7 @@
 mod account;
 mod api;
 mod backup;
+mod cache_policy;
 mod changes;
 mod cli;
 mod cors;

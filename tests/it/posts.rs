@@ -170,7 +170,7 @@ async fn a_database_that_hangs_is_told_in_seconds_and_loses_nothing_that_was_typ
 
     assert_eq!(hung.status, 503);
     assert!(waited.as_secs() < 8, "{waited:?}");
-    hung.has("Kept &#60;title&#62;").has("Hours of work").has("press Publish again");
+    hung.has("Kept &#60;title&#62;").has("Hours of work").has("Press Publish to try again.");
     assert_eq!((hung.header("retry-after"), hung.header("cache-control")), ("2", "no-store"));
 }
 
@@ -261,7 +261,7 @@ async fn an_edit_of_a_post_that_has_changed_meanwhile_shows_both_and_replaces_at
     let told = ada.post(&edit, &ours).await;
     assert_eq!(told.status, 409);
     told.has("changed since you opened this form")
-        .has("pressing Save again replaces that with yours");
+        .has("Press Save to replace the current version with yours");
     told.has("value=\"Ours &#60;i&#62;\"").has("Our &#60;text&#62;");
     told.has("Theirs &#60;b&#62;").has("https://theirs.test/?a=1&#38;b=2");
     told.has("Their text\n\n&#60;/textarea&#62;");

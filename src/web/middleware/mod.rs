@@ -3,6 +3,7 @@
 pub mod body;
 pub mod cookies;
 pub mod csrf;
+pub mod failed_form;
 pub mod headers;
 pub mod page_cache;
 pub mod replica;
