@@ -1,4 +1,4 @@
-//! Who and what a request is about: ids, user names, and the viewer.
+//! Ids, user names, roles and the viewer.
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 #[sqlx(transparent)]
 pub struct UserId(pub i64);
 
-/// What somebody may do beyond what everyone may.
+/// The rights of a user beyond those of everyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Role {
@@ -24,7 +24,7 @@ impl std::fmt::Display for PostId {
     }
 }
 
-/// One spelling for each id, so that each post has one address: digits, no sign, no leading zero.
+/// One spelling for each id, so that each post has one URL: digits, no sign, no leading zero.
 impl<'de> Deserialize<'de> for PostId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<PostId, D::Error> {
         let text = String::deserialize(from)?;
@@ -34,13 +34,13 @@ impl<'de> Deserialize<'de> for PostId {
     }
 }
 
-/// 2 to 30 of `A-Z a-z 0-9 _ -`, unique without regard to case. ASCII only, so no name can pass for
-/// another by emails that look alike.
+/// 2 to 30 of `A-Z a-z 0-9 _ -`, unique without regard to case. ASCII only, so that no name can
+/// imitate another with letters that look alike.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Username(String);
 
-/// Names that would speak for the site, or stand where an address of it does.
+/// Names that would seem to speak for the site, or that collide with its paths.
 const RESERVED: [&str; 35] = [
     "about",
     "abuse",
@@ -91,7 +91,7 @@ impl Username {
         }
     }
 
-    /// For people who sign up by themselves: without the names that would speak for the site.
+    /// For people who sign up themselves: rejects the reserved names.
     pub fn parse_unreserved(text: &str) -> Result<Username, BadUsername> {
         let username = Username::parse(text)?;
         let lower = username.0.to_ascii_lowercase();
@@ -102,12 +102,12 @@ impl Username {
         &self.0
     }
 
-    /// The form in which names are compared: two people never share it.
+    /// The form in which names are compared, unique for each user.
     pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
 
-    /// The name with a number after it, and shortened where it would be too long: `ada-2`.
+    /// The name with a number after it, shortened if it would be too long: `ada-2`.
     #[must_use]
     pub fn numbered(&self, number: u32) -> Username {
         let number = format!("-{number}");
@@ -115,12 +115,12 @@ impl Username {
         Username(self.0.chars().take(room).collect::<String>() + &number)
     }
 
-    /// The name of somebody made up, who only votes: `voter-7`.
+    /// The name of a generated user who only votes: `voter-7`.
     pub fn voter(number: u32) -> Username {
         Username(format!("voter-{number}"))
     }
 
-    /// What stands in the disc beside a name.
+    /// The letter in the avatar beside a name.
     pub fn initial(&self) -> char {
         self.0.chars().next().unwrap_or('?')
     }
@@ -136,7 +136,7 @@ impl std::fmt::Display for Username {
 pub enum BadUsername {
     #[error("Choose a user name.")]
     Empty,
-    #[error("A user name has 2 to 30 characters: emails a to z, digits, - and _.")]
+    #[error("A user name has 2 to 30 characters: letters a to z, digits, - and _.")]
     Form,
     #[error("This name is reserved. Choose another.")]
     Reserved,

@@ -1,4 +1,4 @@
-//! Letters on their way out.
+//! Outgoing e-mail.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use tokio::sync::Semaphore;
 
 use crate::config::Outgoing;
 
-/// How many emails wait or are on their way at most; beyond it they are not sent, and the log says so.
-const AT_ONCE: usize = 64;
+/// E-mails that may be in progress at once. More are dropped with a warning in the log.
+const MAX_IN_PROGRESS: usize = 64;
 
-/// A email to one person, in both of the forms that mail programs show.
+/// An e-mail to one person, as text and as HTML.
 #[derive(Debug)]
 pub struct OutgoingEmail {
-    /// The address as the database has it, never as somebody typed it.
+    /// The address from the database, never from a request.
     pub to: String,
     pub subject: String,
     pub text: String,
     pub html: String,
 }
 
-/// The way to the mail server, where the settings name one.
+/// Sends e-mail through the SMTP server, if one is configured. Clones share the connection pool.
 #[derive(Clone)]
 pub struct Mailer(Option<Arc<Transport>>);
 
 struct Transport {
     server: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
-    places: Semaphore,
+    permits: Semaphore,
 }
 
 impl Mailer {
@@ -40,26 +40,26 @@ impl Mailer {
         let server = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
             .context("SMTP_URL cannot be used")?
             .build();
-        let places = Semaphore::new(AT_ONCE);
-        Ok(Mailer(Some(Arc::new(Transport { server, from: from.clone(), places }))))
+        let permits = Semaphore::new(MAX_IN_PROGRESS);
+        Ok(Mailer(Some(Arc::new(Transport { server, from: from.clone(), permits }))))
     }
 
-    /// Whether the site can write to people at all.
+    /// Whether the site can send e-mail.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The address that emails come from, and to which people answer.
+    /// The sender's address, to which people reply.
     pub fn address(&self) -> Option<&Address> {
         self.0.as_ref().map(|transport| &transport.from.email)
     }
 
-    /// Sends the email, or says in the log why it could not, without naming anybody: who waits for it
-    /// can only ask again.
+    /// Sends the e-mail or logs why it could not, without a name or an address. There is no retry: the
+    /// recipient can ask again.
     pub async fn send(&self, email: OutgoingEmail) {
         let Some(transport) = &self.0 else { return };
         let sent = async {
-            let _place = transport.places.try_acquire().context("too many emails wait already")?;
+            let _permit = transport.permits.try_acquire().context("too many are in progress")?;
             let message = Message::builder()
                 .from(transport.from.clone())
                 .to(Mailbox::new(None, email.to.parse().context("not an address")?))
@@ -69,8 +69,8 @@ impl Mailer {
             anyhow::Ok(())
         };
         match sent.await {
-            Ok(()) => tracing::info!("sent a email"),
-            Err(err) => tracing::warn!("cannot send a email: {err:#}"),
+            Ok(()) => tracing::info!("sent an e-mail"),
+            Err(err) => tracing::warn!("cannot send an e-mail: {err:#}"),
         }
     }
 }

@@ -271,7 +271,7 @@ async fn sweep(db: PgPool, site: std::sync::Arc<Site>) {
 /// How many rows it cleared away; none once there is nothing left to do.
 async fn sweep_once(db: &PgPool, site: &Site) -> sqlx::Result<u64> {
     let sessions = users::sessions::db::sweep(db, site).await?;
-    let tries = users::credentials::db::sweep_tries(db).await?;
+    let tries = users::credentials::db::sweep_attempts(db).await?;
     let keys = posts::db::sweep_keys(db).await?;
     Ok(sessions + tries + keys)
 }

@@ -1,4 +1,4 @@
-//! `user`: people, from the operator's side.
+//! `user`: manage accounts.
 
 use std::io::{Read as _, Write as _};
 
@@ -21,73 +21,73 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub enum User {
-    /// Add a person; without --password-stdin a password is made up and printed once
+    /// Create an account; without --password-stdin, print a generated password once
     Create {
         name: String,
         #[arg(long)]
         email: String,
-        /// May do what admins may
+        /// Make an admin; the site always keeps at least one
         #[arg(long)]
         admin: bool,
         /// Read the password from standard input
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Give a person another password, print it once and a link to choose their own, and end all
-    /// their sessions
+    /// Set a generated password and print it once with a link to choose another; ends all sessions and
+    /// tokens
     ResetPassword { name: String },
-    /// Keep a person out, from the next request on
+    /// Suspend an account at once: it cannot log in, and all its sessions and tokens end
     Suspend { name: String },
-    /// Let a suspended person in again
+    /// End a suspension
     Restore { name: String },
-    /// List everyone
+    /// List all accounts
     List,
 }
 
 pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), Failure> {
     match command {
         User::Create { name, email, admin, password_stdin } => {
-            // The operator may give the names that nobody may take.
+            // Operators may use reserved names.
             let username = Username::parse(&name).map_err(usage)?;
             let email = Email::parse(&email).map_err(usage)?;
             let given = if password_stdin { Some(read_password()?) } else { None };
-            let text = given.clone().unwrap_or_else(made_up);
+            let text = given.clone().unwrap_or_else(generate_password);
             let words = guessable_words(&settings.site.name, Some(&username), Some(&email));
             let password = NewPassword::parse(&text, &words).map_err(usage)?;
             let hash = hashed(password).await?;
             let role = if admin { Role::Admin } else { Role::Member };
             let created = db::sign_up(db, &username, &email, &hash, role).await?;
             created.map_err(|taken| anyhow::anyhow!("{taken}"))?;
-            eprintln!("{username} is there.");
-            tell(given.is_none(), &text)?;
+            eprintln!("Created {username}.");
+            print_password(given.is_none(), &text)?;
         }
         User::ResetPassword { name } => {
             let username = Username::parse(&name).map_err(usage)?;
-            let text = made_up();
+            let text = generate_password();
             let hash = hashed(NewPassword::parse(&text, &[]).map_err(usage)?).await?;
             if !db::reset_password(db, &username, &hash).await? {
-                return Err(nobody(&username));
+                return Err(no_such_user(&username));
             }
             let secret = Secret::new();
-            links::db::for_password_by_name(db, &username, &secret.key()).await?;
-            eprintln!("{username} is logged out everywhere and has a new password.");
-            tell(true, &text)?;
+            links::db::create_for_password_by_name(db, &username, &secret.key()).await?;
+            eprintln!("Reset the password of {username} and ended all sessions and tokens.");
+            print_password(true, &text)?;
             let link = Purpose::Password.url(&settings.site, &secret);
-            eprintln!("Or let them choose one themselves, within 30 minutes: {link}");
+            eprintln!("Link to choose another password, valid for 30 minutes: {link}");
         }
         User::Suspend { name } => {
             let username = Username::parse(&name).map_err(usage)?;
             if !db::suspend(db, &username).await? {
-                return Err(nobody(&username));
+                return Err(no_such_user(&username));
             }
-            eprintln!("{username} is logged out everywhere and cannot log in.");
+            eprintln!("Suspended {username} and ended all sessions and tokens.");
         }
         User::Restore { name } => {
             let username = Username::parse(&name).map_err(usage)?;
             if !db::restore(db, &username).await? {
-                return Err(nobody(&username));
+                return Err(no_such_user(&username));
             }
-            eprintln!("{username} may log in again.");
+            eprintln!("Restored {username}, who can log in again.");
         }
         User::List => {
             for account in db::accounts(db).await? {
@@ -108,21 +108,23 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
     Ok(())
 }
 
-fn nobody(username: &Username) -> Failure {
-    anyhow::anyhow!("there is no {username}; `social-post user list` lists everyone").into()
+fn no_such_user(username: &Username) -> Failure {
+    anyhow::anyhow!("there is no user {username}; `social-post user list` lists all accounts")
+        .into()
 }
 
-/// Alone on its line on stdout, so that a script can take it; the words around it go to stderr.
-fn tell(is_made_up: bool, password: &str) -> Result<(), Failure> {
-    if is_made_up {
+/// Prints a generated password alone on a line of stdout, so that a script can read it; the label goes
+/// to stderr.
+fn print_password(is_generated: bool, password: &str) -> Result<(), Failure> {
+    if is_generated {
         eprint!("Password (shown this once): ");
         writeln!(std::io::stdout(), "{password}").context("cannot write the password")?;
     }
     Ok(())
 }
 
-/// 120 bits, in letters and digits that nobody takes for each other.
-fn made_up() -> String {
+/// 120 random bits, in letters and digits that are not easily confused.
+fn generate_password() -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = rand::rngs::OsRng;
     let characters = (0..24).map(|_| char::from(ALPHABET[random.gen_range(0..32)]));

@@ -1,6 +1,6 @@
-//! People, for programs.
+//! Users in the API.
 
-#![allow(unused_qualifications, reason = "utoipa names what it is given in full")]
+#![allow(unused_qualifications, reason = "utoipa generates fully qualified names")]
 
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,15 +20,15 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub struct UserPage {
     users: Vec<User>,
-    /// Give it as `after` for the next page; null on the last.
+    /// Send it as `after` to get the next page; null on the last page.
     #[schema(required)]
     next: Option<String>,
 }
 
-/// A person
+/// A user
 #[utoipa::path(
     get, path = "/api/v1/users/{username}", operation_id = "user", tag = "users",
-    params(("username" = String, Path, description = "In whatever case", example = "ada")),
+    params(("username" = String, Path, description = "In any case", example = "ada")),
     responses((status = 200, body = User)),
     security((), ("token" = [])),
 )]
@@ -41,15 +41,15 @@ pub async fn show(ReadPool(pool): ReadPool, Path(name): Path<String>) -> Result<
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Paged {
-    /// How many at most.
+    /// The maximum number of users.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 30)]
     limit: Option<String>,
-    /// `next` of the page before.
+    /// `next` of the previous page.
     #[param(min_length = 28, max_length = 28, pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 
-/// Everyone, the newest first
+/// All users, newest first
 #[utoipa::path(
     get, path = "/api/v1/users", operation_id = "users", tag = "users", params(Paged),
     responses((status = 200, body = UserPage)),

@@ -1,4 +1,4 @@
-//! People as everyone sees them: who is here, and what one of them wrote.
+//! Public profiles: the list of users, and one user with their posts.
 
 pub mod api;
 pub mod pages;

@@ -1,4 +1,4 @@
-//! The pages about people.
+//! The pages of users.
 
 use std::sync::Arc;
 
@@ -94,19 +94,19 @@ pub async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let person = named(&db, &name).await?;
-    // Each person has one address, in the name's own spelling.
-    let own = format!("/users/{}", person.username);
-    if uri.path() != own {
+    let person = find(&db, &name).await?;
+    // Each user has one URL, in the name's own spelling.
+    let canonical = format!("/users/{}", person.username);
+    if uri.path() != canonical {
         let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
-        let redirect = Redirect::permanent(&format!("{own}{query}"));
+        let redirect = Redirect::permanent(&format!("{canonical}{query}"));
         return Ok((CachePolicy::Revalidate, redirect).into_response());
     }
     let cursor_name = format!("by {}", person.id.0);
     let start = Start { list: &cursor_name, after: query.after.as_deref() };
     let listing = Listing::newest_by(person.id);
     let posts = lists::page(&db, context.viewer_id(), listing, start, PAGE).await?;
-    let list = List::new(posts, |cursor| format!("{own}?after={cursor}"));
+    let list = List::new(posts, |cursor| format!("{canonical}?after={cursor}"));
     if wants_fragment(&headers) {
         return Ok(
             (CachePolicy::Shared(Topic::Lists), Page(OlderPosts { context, list })).into_response()
@@ -117,7 +117,7 @@ pub async fn show(
     let (name, site, count) = (&person.username, &context.site.name, person.post_count);
     let posts = if count == 1 { "post" } else { "posts" };
     let description = format!("{name} on {site}: {count} {posts}.");
-    let page = Show { context, person, path: own, description, list, is_self, is_continued };
+    let page = Show { context, person, path: canonical, description, list, is_self, is_continued };
     Ok((CachePolicy::Shared(Topic::Lists), Page(page)).into_response())
 }
 
@@ -126,7 +126,7 @@ pub async fn feed(
     ReadPool(db): ReadPool,
     Path(name): Path<String>,
 ) -> Result<Response> {
-    let person = named(&db, &name).await?;
+    let person = find(&db, &name).await?;
     let page = format!("/users/{}", person.username);
     let path = format!("{page}/feed.atom");
     if person.username.as_str() != name {
@@ -144,8 +144,8 @@ pub async fn feed(
     Ok(feed.into_response())
 }
 
-/// The person whom an address names, in whatever case.
-async fn named(db: &PgPool, name: &str) -> Result<Person> {
+/// The user that a URL names, in any case.
+async fn find(db: &PgPool, name: &str) -> Result<Person> {
     let username = Username::parse(name).ok().filter(|username| username.as_str() == name);
     let username = username.ok_or(Error::NotFound)?;
     db::find(db, &username).await?.ok_or(Error::NotFound)

@@ -1,4 +1,4 @@
-//! Letting somebody in who has authenticated who they are.
+//! Starting a session for an authenticated user.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -20,10 +20,9 @@ use crate::{
     web::{Error, Result, throttle::Throttle},
 };
 
-/// `log_in: LogIn` in a handler means that it may log somebody in.
+/// `log_in: LogIn` in a handler means that it may start a session.
 pub struct LogIn {
-    /// Where they prove it.
-    pub authenticator: Authenticator,
+    authenticator: Authenticator,
     db: PgPool,
     site: Arc<Site>,
     session: Session,
@@ -51,22 +50,22 @@ where
             db: PgPool::from_ref(state),
             site: Arc::from_ref(state),
             session: session.map_err(|(_, problem)| Error::internal(problem))?,
-            // As much of it as helps a person to tell their devices apart.
+            // Enough for people to tell their devices apart.
             user_agent: agent.get(..200).unwrap_or(agent).to_owned(),
         })
     }
 }
 
 impl LogIn {
-    /// Logs them in under a new id, on what is a known device of theirs from now on; `response` tells
-    /// the browser. A 401 if all their sessions were ended since they proved it.
+    /// Starts a session under a new id, remembers the device, and sets both cookies on `response`. A
+    /// 401 if all sessions of the user were ended since they authenticated.
     pub async fn start_session(
         &self,
         authenticated: Authenticated,
         mut response: Response,
     ) -> Result<Response> {
         sessions::open(&self.db, &self.session, authenticated, &self.user_agent).await?;
-        let cookie = self.authenticator.know_device(authenticated.user, &self.site).await?;
+        let cookie = self.authenticator.remember_device(authenticated.user, &self.site).await?;
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }

@@ -1,5 +1,6 @@
-//! People: who they are and how they prove it.
+//! Users: accounts, authentication, sessions and tokens.
 
+pub mod account;
 pub mod api;
 pub mod credentials;
 pub mod db;
@@ -19,7 +20,7 @@ use crate::identity::{UserId, Username};
 
 pub use password::{NewPassword, Password, Passwords};
 
-/// A person as everyone may see them.
+/// A user as everyone may see them.
 #[derive(Debug, Clone)]
 pub struct Person {
     pub id: UserId,
@@ -28,11 +29,11 @@ pub struct Person {
     pub created_at: OffsetDateTime,
 }
 
-/// One e-mail address, as written and in its one canonical form.
+/// An e-mail address, as written and in its canonical form.
 ///
-/// Canonical: without space around, NFC, the domain as IDNA writes it (`xn--…`, lower case), the
-/// local part in lower case. The same mailbox is found however its owner's keyboard spells it, and
-/// two people are never taken for one: no letter is folded into another script's.
+/// Canonical: trimmed, NFC, the domain in IDNA's ASCII form (`xn--…`, lower case), the local part in
+/// lower case. Different spellings of one mailbox have the same canonical form; different mailboxes
+/// never do, because no letter is folded into one of another script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Email {
     address: String,
@@ -62,7 +63,7 @@ impl Email {
         if local.len() > 64 || address.len() > 254 {
             return Err(BadEmail::TooLong);
         }
-        // The URL standard would decode it, and mail would go elsewhere than its canonical form says.
+        // The URL standard would decode it, and mail would go to a host other than the canonical form's.
         if domain.contains('%') {
             return Err(BadEmail::Form);
         }
@@ -72,9 +73,9 @@ impl Email {
         if !host.contains('.') && host != "localhost" {
             return Err(BadEmail::Form);
         }
-        // Lower case may take a text out of NFC, so it is brought back.
+        // Lower case may break NFC, so normalize again.
         let local: String = local.chars().flat_map(char::to_lowercase).nfc().collect();
-        // A few emails become longer, or two characters: the canonical form is an address as well.
+        // Some letters get longer, or become two characters: the canonical form must be valid as well.
         if local.len() > 64 || has_odd(&local) {
             return Err(BadEmail::Form);
         }
@@ -89,8 +90,8 @@ impl Email {
         &self.canonical
     }
 
-    /// As mail is sent to it: the name before the `@` as written, which only its own server may read,
-    /// and the host as every server knows it.
+    /// The form for sending: the local part as written, because only its own server may interpret it,
+    /// and the host in ASCII.
     pub fn deliverable(&self) -> String {
         let local = self.address.rsplit_once('@').map_or("", |(local, _)| local);
         let host = self.canonical.rsplit_once('@').map_or("", |(_, host)| host);
@@ -100,7 +101,7 @@ impl Email {
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadEmail {
-    #[error("Give your e-mail address.")]
+    #[error("Enter your e-mail address.")]
     Empty,
     #[error("This is not an e-mail address such as ada@example.org.")]
     Form,
@@ -108,7 +109,7 @@ pub enum BadEmail {
     TooLong,
 }
 
-/// What a person types to say who they are: a user name, or an e-mail address.
+/// What a person types to log in: a user name or an e-mail address.
 #[derive(Debug, Clone)]
 pub enum Login {
     Name(Username),
@@ -116,7 +117,7 @@ pub enum Login {
 }
 
 impl Login {
-    /// `None` for what can be neither; nobody has that login.
+    /// `None` for text that is neither, which no account can have.
     pub fn parse(text: &str) -> Option<Login> {
         if text.contains('@') {
             Email::parse(text).ok().map(Login::Email)
@@ -126,12 +127,12 @@ impl Login {
     }
 }
 
-/// Whom a new account would meet: each is an error under its own field.
+/// A field whose value belongs to another account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Taken {
-    #[error("This user name is taken. Choose another.")]
+    #[error("This user name is already taken. Choose another.")]
     Username,
-    #[error("There is an account with this e-mail address already.")]
+    #[error("There is already an account with this e-mail address.")]
     Email,
 }
 

@@ -1,7 +1,7 @@
-//! Passwords: what makes a good one, and how it is kept.
+//! Password rules and hashing.
 //!
-//! A hash is meant to be slow and to take memory, so hashing runs on a few threads of its own and
-//! a queue that says "busy" rather than growing.
+//! Hashing is slow and takes memory by design, so only a few hashes run at once, behind a queue of
+//! limited length. When the queue is full, the request fails as busy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,28 +23,28 @@ const MEMORY: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
-/// How long a log-in waits for its turn before it is told that the site is busy.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for its turn to hash before it fails as busy.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many may wait for theirs.
+/// How many hashes may run or wait.
 const QUEUE: usize = 128;
 
-/// The dearest bcrypt hash that is looked at: each step up takes twice the time, and one of 16 seconds.
+/// The highest bcrypt cost that is verified. Each step doubles the time, and a cost of 16 takes seconds.
 const MAX_BCRYPT_COST: u32 = 14;
 
-/// The same for Argon2: a quarter of a gigabyte, and more passes than anybody makes.
+/// The limits for Argon2: 256 MiB, and more passes than any common configuration has.
 const MAX_MEMORY: u32 = 262_144;
 const MAX_PASSES: u32 = 16;
 
-/// A password as it is hashed: in NFC, so that every keyboard spells it the same. Nothing is
-/// trimmed or cut off.
+/// A password as it is hashed: in NFC, so that different keyboards give the same text. Nothing is
+/// trimmed or truncated.
 #[derive(Clone)]
 pub struct Password(String);
 
 impl Password {
     pub const MAX: usize = 128;
 
-    /// `None` for what nobody can have as a password.
+    /// `None` for text that cannot be a password.
     pub fn parse(text: &str) -> Option<Password> {
         let text: String = text.nfc().collect();
         let fits = !text.contains('\0') && (1..=Password::MAX).contains(&text.chars().count());
@@ -52,14 +52,15 @@ impl Password {
     }
 }
 
-/// A password somebody chooses now: 10 to 128 characters that are not easily guessed.
+/// A new password: 10 to 128 characters that are not easily guessed.
 #[derive(Clone)]
 pub struct NewPassword(Password);
 
 impl NewPassword {
     pub const MIN: usize = 10;
 
-    /// `context` is what an attacker would try first: the site's name, the person's name and address.
+    /// `context` is what an attacker would try first: the site's name, the user's name and e-mail
+    /// address.
     pub fn parse(text: &str, context: &[&str]) -> Result<NewPassword, BadPassword> {
         let text: String = text.nfc().collect();
         if text.contains('\0') {
@@ -78,7 +79,7 @@ impl NewPassword {
     }
 }
 
-/// The words that a guesser would try first for this person on this site.
+/// The words that an attacker would try first for this user on this site.
 pub fn guessable_words<'a>(
     site: &'a str,
     username: Option<&'a Username>,
@@ -99,93 +100,92 @@ pub enum BadPassword {
     #[error("Choose a password.")]
     Empty,
     #[error(
-        "Use at least {} characters. A few words in a row make a good password.",
+        "Use at least {} characters. A few unrelated words make a good password.",
         NewPassword::MIN
     )]
     TooShort,
     #[error("Use at most {} characters.", Password::MAX)]
     TooLong,
-    #[error("This password is easily guessed. Add a word or two that nobody would expect.")]
+    #[error("This password is easy to guess. Add an unexpected word or two.")]
     Guessable,
-    #[error("The password has a character that cannot be stored.")]
+    #[error("This password contains a character that cannot be used.")]
     Control,
 }
 
-/// What came of a look at a password.
+/// The result of verifying a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub fits: bool,
-    /// The same password hashed as it is done today, where the hash it fits is weaker or from the app
-    /// that this site grew out of.
-    pub renewed: Option<String>,
+    /// The same password hashed with today's parameters, if the stored hash is weaker or was imported
+    /// from another program.
+    pub rehashed: Option<String>,
 }
 
-/// Hashes and verifies, a few at a time.
+/// Hashes and verifies passwords, a few at a time. Clones share the queue.
 #[derive(Clone)]
 pub struct Passwords {
     permits: Arc<Semaphore>,
     queue: Arc<Semaphore>,
-    /// How many are hashed at once.
+    /// How many run at once.
     at_once: usize,
-    /// The hash of nobody's password, made with today's parameters, so that an unknown user costs
-    /// the same time as a known one.
-    nobody: Arc<str>,
+    /// A hash of a random password with today's parameters, so that an unknown user takes the same
+    /// time as a known one.
+    dummy_hash: Arc<str>,
 }
 
 impl Passwords {
     pub fn new() -> anyhow::Result<Passwords> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        // The other half is for those who read.
+        // The other half of the cores serves pages.
         let at_once = (cores / 2).max(1);
-        let nobody = hash(&Password(uuid::Uuid::now_v7().to_string()))?;
+        let dummy_hash = hash(&Password(uuid::Uuid::now_v7().to_string()))?;
         let (permits, queue) = (Semaphore::new(at_once), Semaphore::new(QUEUE));
         Ok(Passwords {
             permits: permits.into(),
             queue: queue.into(),
-            nobody: nobody.into(),
+            dummy_hash: dummy_hash.into(),
             at_once,
         })
     }
 
-    /// How many are being hashed and how many wait for their turn.
+    /// How many hashes are running and how many are waiting.
     pub fn at_work(&self) -> (i64, i64) {
         let running = self.at_once - self.permits.available_permits().min(self.at_once);
-        let here = QUEUE - self.queue.available_permits().min(QUEUE);
-        (running as i64, here.saturating_sub(running) as i64)
+        let admitted = QUEUE - self.queue.available_permits().min(QUEUE);
+        (running as i64, admitted.saturating_sub(running) as i64)
     }
 
-    /// A PHC string, `$argon2id$v=19$m=19456,t=2,p=1$…`.
+    /// Hashes to a PHC string, `$argon2id$v=19$m=19456,t=2,p=1$…`.
     pub async fn hash(&self, password: NewPassword) -> Result<String> {
-        self.work(move || hash(&password.0)).await?.map_err(Error::internal)
+        self.run(move || hash(&password.0)).await?.map_err(Error::internal)
     }
 
-    /// Whether the password fits the hash. Without a hash it takes the same time and does not fit.
+    /// Whether the password matches the hash. Without a hash it takes the same time and never matches.
     pub async fn verify(
         &self,
         password: Option<Password>,
         hash: Option<String>,
     ) -> Result<Verdict> {
-        let nobody = self.nobody.clone();
-        self.work(move || {
+        let dummy_hash = self.dummy_hash.clone();
+        self.run(move || {
             let is_known = hash.is_some() && password.is_some();
-            let hash = hash.as_deref().unwrap_or(&nobody);
+            let hash = hash.as_deref().unwrap_or(&dummy_hash);
             let password = password.unwrap_or(Password(String::new()));
             let fits = fits(&password, hash) && is_known;
-            let renewed = (fits && is_outdated(hash)).then(|| self::hash(&password).ok()).flatten();
-            Verdict { fits, renewed }
+            let rehashed =
+                (fits && is_outdated(hash)).then(|| self::hash(&password).ok()).flatten();
+            Verdict { fits, rehashed }
         })
         .await
     }
 
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
-        let Ok(_place) = self.queue.try_acquire() else { return Err(Error::Busy) };
-        let turn = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned()).await;
+    /// Runs `work` on a blocking thread when it is its turn.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let Ok(_queued) = self.queue.try_acquire() else { return Err(Error::Busy) };
+        let turn = tokio::time::timeout(QUEUE_TIMEOUT, self.permits.clone().acquire_owned()).await;
         let Ok(Ok(permit)) = turn else { return Err(Error::Busy) };
         tokio::task::spawn_blocking(move || {
-            give_way();
+            lower_priority();
             let done = work();
             drop(permit);
             done
@@ -195,10 +195,10 @@ impl Passwords {
     }
 }
 
-/// Lets whoever reads go first: a log-in takes a core for as long as forty pages, and nobody notices when
-/// it takes a little longer. (On Linux a thread has a priority of its own; elsewhere it would be the whole
-/// program's.)
-fn give_way() {
+/// Lowers the priority of this thread, so that pages are served first: a hash takes a core as long as
+/// forty pages do, and a slightly slower log-in is not noticed. Only on Linux, where a thread has its own
+/// priority; elsewhere it would apply to the whole process.
+fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Err(err) = rustix::process::setpriority_process(None, 10) {
         tracing::debug!(%err, "cannot lower the priority of a hash");
@@ -228,8 +228,8 @@ fn bcrypt_cost(hash: &str) -> Option<u32> {
     Some(rest.split('$').next()?.parse().unwrap_or(u32::MAX))
 }
 
-/// Whether a log-in can try a password against it in good time: a hash of ours, or one of bcrypt or
-/// Argon2 from elsewhere.
+/// Whether a password can be verified against the hash in reasonable time: one of ours, or an imported
+/// bcrypt or Argon2 hash.
 pub fn is_readable(hash: &str) -> bool {
     if let Some(cost) = bcrypt_cost(hash) {
         return cost <= MAX_BCRYPT_COST && hash.parse::<bcrypt::HashParts>().is_ok();
@@ -242,7 +242,7 @@ pub fn is_readable(hash: &str) -> bool {
     })
 }
 
-/// Whether it would be made stronger today.
+/// Whether today's parameters are stronger.
 fn is_outdated(hash: &str) -> bool {
     let Ok(parsed) = PasswordHash::new(hash) else { return true };
     let is_current = parsed.algorithm == Algorithm::Argon2id.ident()
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_character_counts_and_spelling_does_not() {
+    async fn every_character_counts_and_unicode_normalization_does_not() {
         let passwords = Passwords::new().unwrap();
         let long = format!("violet {} kettle 9 harbour", "é".repeat(100));
         let hash = passwords.hash(NewPassword::parse(&long, &[]).unwrap()).await.unwrap();
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_old_or_weaker_hash_still_fits_and_is_made_anew() {
+    async fn an_old_or_weaker_hash_still_matches_and_is_rehashed() {
         let passwords = Passwords::new().unwrap();
         let text = "violet kettle 9 harbour";
         let bcrypted = bcrypt::hash(text, 4).unwrap();
@@ -305,20 +305,20 @@ mod tests {
             };
             assert_eq!(
                 verify("violet kettle 9 harbouR").await,
-                Verdict { fits: false, renewed: None }
+                Verdict { fits: false, rehashed: None }
             );
             assert!(is_readable(&hash), "{hash}");
             let verdict = verify(text).await;
-            let renewed = verdict.renewed.unwrap();
-            assert!(verdict.fits && renewed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-            let again = passwords.verify(Password::parse(text), Some(renewed)).await.unwrap();
-            assert_eq!(again, Verdict { fits: true, renewed: None });
+            let rehashed = verdict.rehashed.unwrap();
+            assert!(verdict.fits && rehashed.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+            let again = passwords.verify(Password::parse(text), Some(rehashed)).await.unwrap();
+            assert_eq!(again, Verdict { fits: true, rehashed: None });
         }
         for hash in
             ["", "$2b$", "$2b$99$x", "$2b$31$abcdefghijklmnopqrstuuN", "plain", "$argon2id$"]
         {
             let verdict = passwords.verify(Password::parse(text), Some(hash.into())).await.unwrap();
-            assert_eq!(verdict, Verdict { fits: false, renewed: None }, "{hash}");
+            assert_eq!(verdict, Verdict { fits: false, rehashed: None }, "{hash}");
             assert!(!is_readable(hash), "{hash}");
         }
     }

@@ -1,4 +1,4 @@
-//! Random texts that give a right to whoever shows them.
+//! Random tokens that grant access: link tokens and device cookies.
 
 use std::str::FromStr;
 
@@ -6,13 +6,13 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{RngCore as _, rngs::OsRng};
 use sha2::{Digest as _, Sha256};
 
-/// 128 random bits as 22 characters that need no encoding in addresses and cookies. The database
-/// knows only [`Secret::key`], so who reads it holds none.
+/// 128 random bits as 22 characters that need no encoding in URLs and cookies. The database stores
+/// only [`Secret::key`], so reading it reveals no secret.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    #[allow(clippy::new_without_default, reason = "each one is another")]
+    #[allow(clippy::new_without_default, reason = "each one is different")]
     pub fn new() -> Secret {
         let mut bytes = [0; 16];
         OsRng.fill_bytes(&mut bytes);
@@ -23,13 +23,13 @@ impl Secret {
         &self.0
     }
 
-    /// Half a SHA-256: what the database knows it by.
+    /// Half a SHA-256: what the database stores.
     pub fn key(&self) -> String {
         URL_SAFE_NO_PAD.encode(&Sha256::digest(&self.0)[..16])
     }
 }
 
-/// For what has another form nobody has to look in the database.
+/// Rejects text of any other form, so that it needs no database lookup.
 impl FromStr for Secret {
     type Err = NotASecret;
 
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_read_back_tells_nothing_and_is_never_the_same() {
+    fn a_secret_round_trips_reveals_nothing_and_is_unique() {
         let secret = Secret::new();
         let again: Secret = secret.reveal().parse().unwrap();
         assert_eq!(again.key(), secret.key());

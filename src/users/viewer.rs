@@ -1,4 +1,4 @@
-//! Who is asking. Pages believe the session cookie and nothing else.
+//! The viewer of a page, from the session cookie and nothing else.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -13,11 +13,11 @@ use tower_sessions::Session;
 
 use crate::{config::Site, identity::Viewer, users::sessions, web::Error};
 
-/// The database could not say who it is: not the same as nobody.
+/// The database could not be asked who the viewer is, which is not the same as an anonymous viewer.
 #[derive(Clone)]
 struct Unknown(Arc<str>);
 
-/// `viewer: Viewer` in a handler means somebody must be logged in.
+/// `viewer: Viewer` in a handler means that the client must be logged in.
 impl<S: Sync> FromRequestParts<S> for Viewer {
     type Rejection = Error;
 
@@ -29,7 +29,7 @@ impl<S: Sync> FromRequestParts<S> for Viewer {
     }
 }
 
-/// `viewer: Option<Viewer>` means anybody may ask.
+/// `viewer: Option<Viewer>` means that the client may be anonymous.
 impl<S: Sync> OptionalFromRequestParts<S> for Viewer {
     type Rejection = Infallible;
 
@@ -38,8 +38,8 @@ impl<S: Sync> OptionalFromRequestParts<S> for Viewer {
     }
 }
 
-/// Finds out who asks: no query without a cookie, one with it. The answer carries the viewer too,
-/// for the layers further out.
+/// Middleware: looks up the viewer of a request. One query with a session cookie, none without. Puts
+/// the viewer into the response's extensions too, for the layers further out.
 pub async fn authenticate_session(
     State((db, site)): State<(PgPool, Arc<Site>)>,
     session: Session,
@@ -51,7 +51,7 @@ pub async fn authenticate_session(
         match sessions::db::viewer(&db, &sessions::key(id), &site).await {
             Ok(found) => viewer = found,
             Err(err) => {
-                tracing::warn!(%err, "cannot tell who is asking");
+                tracing::warn!(%err, "cannot look up the session");
                 request.extensions_mut().insert(Unknown(err.to_string().into()));
             }
         }

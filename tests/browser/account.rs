@@ -58,9 +58,7 @@ async fn confirm_address(browser: &Browser, office: &PostOffice) {
     let letter = letters.iter().find(|letter| letter.to == "countess@example.org").unwrap();
     browser.goto(&letter.link_of(browser.origin(), "/email/confirm")).await;
     browser.click("main form button").await;
-    browser
-        .reads("form[action='/settings/email']", "countess@example.org, and it is confirmed")
-        .await;
+    browser.reads("form[action='/settings/email']", "countess@example.org (confirmed)").await;
 }
 
 async fn change_password(browser: &Browser) {
@@ -81,15 +79,15 @@ async fn end_another_session(browser: &Browser, site: &TestSite) {
         assert_eq!(site.visitor().post("/login", &fields).await.status, 303);
     }
     browser.click("a[href='/settings/sessions']").await;
-    browser.until_count(".places li", 3).await;
-    browser.reads(".places li:first-child", "This device").await;
+    browser.until_count(".sessions li", 3).await;
+    browser.reads(".sessions li:first-child", "This device").await;
     browser.mark_page().await;
-    browser.click(".places li:nth-child(2) button").await;
-    browser.until_count(".places li", 2).await;
+    browser.click(".sessions li:nth-child(2) button").await;
+    browser.until_count(".sessions li", 2).await;
     assert_eq!(browser.is_same_page().await, browser.has_javascript());
     browser.click("button[name=others]").await;
-    browser.until_count(".places li", 1).await;
-    browser.reads(".places li", "This device").await;
+    browser.until_count(".sessions li", 1).await;
+    browser.reads(".sessions li", "This device").await;
 }
 
 async fn forget_password(browser: &Browser, office: &PostOffice) {
@@ -112,7 +110,7 @@ async fn forget_password(browser: &Browser, office: &PostOffice) {
     browser.click("form[action='/login'] button:not([type=button])").await;
     browser.reads("[role=status]", "You are logged in").await;
     browser.goto(&link).await;
-    browser.reads("h1", "not good any more").await;
+    browser.reads("h1", "This link has expired").await;
 }
 
 async fn leave(browser: &Browser) {

@@ -79,7 +79,7 @@ async fn a_password_reset_link_works_once() {
 
     let again = stranger.post(&link, &[("new_password", PASSWORD)]).await;
     assert_eq!(again.status, 404);
-    again.has("not good any more");
+    again.has("This link has expired");
     assert_eq!(stranger.get(&link).await.status, 404);
     assert!(fits(&site, "ada", BETTER).await);
 }
@@ -190,7 +190,7 @@ async fn of_two_concurrent_confirmations_of_an_address_one_succeeds() {
     }
     statuses.sort_unstable();
     assert_eq!(statuses, [303, 404, 404, 404, 404, 404]);
-    ada.get("/settings").await.has("and it is confirmed");
+    ada.get("/settings").await.has("(confirmed)");
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn an_email_escapes_everything_in_its_text_and_html_parts() {
     .await;
     site.member("ada").await;
     let letter = office.letters(1).await.remove(0);
-    assert_eq!(letter.subject, "Confirm your address for R&D <b>é</b> \"x\"");
+    assert_eq!(letter.subject, "Confirm your e-mail address for R&D <b>é</b> \"x\"");
     assert!(letter.text.contains("R&D <b>é</b> \"x\""), "{}", letter.text);
     assert!(letter.html.contains("R&#38;D &#60;b&#62;é&#60;/b&#62;"), "{}", letter.html);
     assert!(!letter.html.contains("<b>é"), "{}", letter.html);
@@ -309,7 +309,7 @@ async fn an_email_change_counts_once_its_link_was_followed() {
     ada.get("/settings").await.has("not confirmed yet");
     let reply = ada.post(&link, &[]).await;
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/settings"));
-    ada.get("/settings").await.has("and it is confirmed").has("The address is confirmed.");
+    ada.get("/settings").await.has("(confirmed)").has("The address is confirmed.");
     assert_eq!(ada.post(&link, &[]).await.status, 404, "once");
 
     let change = [("current_password", PASSWORD), ("email", "Countess@example.org")];
@@ -347,14 +347,14 @@ async fn an_email_is_sent_to_the_punycode_form_of_the_host() {
 async fn no_link_is_sent_for_a_password_checked_before_all_sessions_ended() {
     use social_post::{
         identity::UserId,
-        users::{Email, credentials::Authenticated, links::db::for_email},
+        users::{Email, credentials::Authenticated, links::db::create_for_email},
     };
     let site = TestSite::new().await;
     site.member("ada").await;
     let user = UserId(site.count("select id from users").await);
     let email = Email::parse("thief@example.org").unwrap();
     let keep = async |epoch| {
-        for_email(&site.db, Authenticated { user, epoch }, "key", &email).await.unwrap()
+        create_for_email(&site.db, Authenticated { user, epoch }, "key", &email).await.unwrap()
     };
     assert!(keep(0).await);
     sqlx::query("update users set auth_epoch = 1").execute(&site.db).await.unwrap();
@@ -380,7 +380,8 @@ async fn an_email_change_does_not_reveal_that_an_address_is_taken() {
 
     assert_eq!(take("BOB@example.org").await, take("new@example.org").await, "the same answer");
     let letters = office.letters(4).await;
-    let to_bob = letters.iter().find(|letter| letter.subject.contains("Your address on")).unwrap();
+    let to_bob =
+        letters.iter().find(|letter| letter.subject.contains("Your e-mail address on")).unwrap();
     assert_eq!(to_bob.to, "bob@example.org", "as he wrote it himself");
     assert!(!to_bob.text.contains("/email/confirm"));
 
@@ -396,7 +397,7 @@ async fn an_email_change_does_not_reveal_that_an_address_is_taken() {
         .unwrap();
     let reply = ada.post(&link, &[]).await;
     assert_eq!(reply.status, 422);
-    reply.has("There is an account with this e-mail address already.");
+    reply.has("There is already an account with this e-mail address.");
     ada.get("/settings").await.has("ada@example.org");
 }
 
@@ -406,7 +407,7 @@ async fn without_mail_a_member_asks_the_operator_who_makes_a_reset_link() {
     site.member("ada").await;
     let page = site.visitor().get("/password/forgot").await;
     assert_eq!(page.status, 200);
-    page.has("Ask whoever runs it").lacks("name=\"email\"");
+    page.has("Ask the people who run it").lacks("name=\"email\"");
     assert_eq!(
         site.visitor().post("/password/forgot", &[("email", "ada@example.org")]).await.status,
         404

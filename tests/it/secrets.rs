@@ -307,18 +307,18 @@ async fn account_changes_and_rate_limit_refusals_are_logged() {
         (
             post("/settings/email", "COOKIE", &[current, ("email", "countess@example.org")]),
             303,
-            "gave another address",
+            "changed the e-mail address",
         ),
         (
             post("/settings/sessions/revoke", "COOKIE", &[("others", "true")]),
             303,
-            "ended all other sessions",
+            "ended all other sessions and all tokens",
         ),
-        (get("/settings/export", "COOKIE"), 200, "took their data along"),
+        (get("/settings/export", "COOKIE"), 200, "exported the account's data"),
         (leaving(current), 303, "deleted the account"),
     ];
     let steps = steps.into_iter().chain(guesses);
-    let steps = steps.chain([(guess(), 429, "too many tries at a password")]).chain(looks);
+    let steps = steps.chain([(guess(), 429, "too many password attempts")]).chain(looks);
     let (mut cookie, mut asked) = (String::new(), Vec::new());
     for (request, status, said) in steps {
         let reply = program.ask(request.replace("COOKIE", &cookie)).await;

@@ -1,4 +1,4 @@
-//! What proves a person, and how often somebody tried.
+//! Password hashes, known devices and the count of password attempts.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use sqlx::PgPool;
 
 use crate::{identity::UserId, users::Login};
 
-/// How many devices are known of one person; the longest unused goes first.
+/// Known devices per user; the one unused for longest is forgotten first.
 const MAX_DEVICES: i64 = 20;
 
-/// What a password is checked against. Without a hash, no password fits.
+/// What a password is checked against. Without a hash, no password is right.
 #[derive(Debug)]
 pub struct Credentials {
     pub id: UserId,
     pub password_hash: Option<String>,
     pub is_suspended: bool,
     pub epoch: i32,
-    /// Whether they have logged in on the asking device before.
+    /// Whether this user has logged in on the client's device before.
     pub is_known_device: bool,
 }
 
-/// Those of the person with that log-in, if there is one.
+/// The credentials of the user with that log-in.
 pub async fn by_login(
     db: &PgPool,
     login: &Login,
@@ -46,8 +46,8 @@ pub async fn by_login(
     .await
 }
 
-/// Those of a person who is known already.
-pub async fn of(
+/// The credentials of a user who is logged in.
+pub async fn by_user_id(
     db: &PgPool,
     user: UserId,
     device: Option<&str>,
@@ -67,12 +67,13 @@ pub async fn of(
     .await
 }
 
-/// Counts a try under `key` before it is made, so that many at once are no more than their number.
-/// Five are free; from then on each has to wait longer for the next, up to a quarter of an hour.
-/// `Some` is how long this one has to wait. A quarter of an hour without a try is forgiven.
+/// Counts an attempt under `key` before the password is checked, so that concurrent attempts are all
+/// counted. Five are free; after that each has to wait longer for the next, up to 15 minutes. `Some` is
+/// how long this one has to wait. The count starts again after 15 minutes without an attempt.
 ///
-/// By the clock and not by `now()`: who waited for the row while another was counted began before them.
-pub async fn take_try(db: &PgPool, key: &str) -> sqlx::Result<Option<Duration>> {
+/// `clock_timestamp()` and not `now()`: a transaction that waited for the row began before the attempt
+/// that held it was counted.
+pub async fn count_attempt(db: &PgPool, key: &str) -> sqlx::Result<Option<Duration>> {
     let taken = sqlx::query!(
         r#"
         insert into password_tries as t (key, tries, free_at) values ($1, 1, clock_timestamp())
@@ -100,8 +101,8 @@ pub async fn take_try(db: &PgPool, key: &str) -> sqlx::Result<Option<Duration>> 
     Ok(Some(Duration::try_from_secs_f64(seconds.unwrap_or(1.0)).unwrap_or(Duration::from_secs(1))))
 }
 
-/// Takes back one try that was counted and could not be made.
-pub async fn give_back_try(db: &PgPool, key: &str) -> sqlx::Result<()> {
+/// Takes back one attempt that was counted and whose password could not be checked.
+pub async fn uncount_attempt(db: &PgPool, key: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "update password_tries set tries = tries - 1, free_at = clock_timestamp() where key = $1 and tries > 0",
         key
@@ -111,14 +112,14 @@ pub async fn give_back_try(db: &PgPool, key: &str) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Forgets the tries under `key`: the last one was right.
-pub async fn forget_tries(db: &PgPool, key: &str) -> sqlx::Result<()> {
+/// Clears the attempts under `key` after a right password.
+pub async fn clear_attempts(db: &PgPool, key: &str) -> sqlx::Result<()> {
     sqlx::query!("delete from password_tries where key = $1", key).execute(db).await?;
     Ok(())
 }
 
-/// Deletes up to a thousand counts that are forgiven anyway; returns how many it found.
-pub async fn sweep_tries(db: &PgPool) -> sqlx::Result<u64> {
+/// Deletes up to a thousand expired counts; returns how many it deleted.
+pub async fn sweep_attempts(db: &PgPool) -> sqlx::Result<u64> {
     let swept = sqlx::query!(
         r#"
         delete from password_tries where key in (
@@ -133,8 +134,8 @@ pub async fn sweep_tries(db: &PgPool) -> sqlx::Result<u64> {
     Ok(swept.rows_affected())
 }
 
-/// Puts a better hash of the same password in the place of `old`, unless another came there first.
-pub async fn renew_hash(db: &PgPool, user: UserId, old: &str, new: &str) -> sqlx::Result<()> {
+/// Replaces `old` by a stronger hash of the same password, unless the hash has changed meanwhile.
+pub async fn replace_hash(db: &PgPool, user: UserId, old: &str, new: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "update users set password_hash = $3 where id = $1 and password_hash = $2",
         user as UserId,
@@ -146,9 +147,9 @@ pub async fn renew_hash(db: &PgPool, user: UserId, old: &str, new: &str) -> sqlx
     Ok(())
 }
 
-/// Remembers the device called `key` as one of the person's, in the place of `old`; beyond twenty the
-/// longest unused are forgotten.
-pub async fn know_device(
+/// Remembers the device `key` as one of the user's, in place of `old`. Beyond [`MAX_DEVICES`] those
+/// unused for longest are forgotten.
+pub async fn remember_device(
     db: &PgPool,
     user: UserId,
     key: &str,

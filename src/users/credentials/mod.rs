@@ -1,9 +1,9 @@
-//! Proving to be somebody. The one place where passwords are checked, whichever face or form asks, so
-//! that there is one budget of tries for all of them.
+//! Authentication by password. All passwords are checked here, for both faces and every form, so one
+//! rate limit covers them all.
 //!
-//! Tries are counted for each account (and each name that nobody has, so that both look alike) in the
-//! database, and for each client's network in memory. So that strangers who guess cannot lock the
-//! owner out, a device on which somebody has logged in to the account has a count of its own.
+//! Attempts are counted in the database for each account (and for each name without an account, so
+//! that both look alike), and in memory for each client's network. A device on which the account was
+//! logged in before has a count of its own, so attackers cannot lock the owner out.
 
 pub mod db;
 
@@ -20,7 +20,7 @@ use crate::{
     config::Site,
     identity::UserId,
     metrics::metrics,
-    users::{Login, Password, Passwords, credentials::db::Credentials, secret::Secret},
+    users::{Email, Login, Password, Passwords, credentials::db::Credentials, secret::Secret},
     web::{
         Error, Result,
         client::ClientNet,
@@ -29,21 +29,22 @@ use crate::{
     },
 };
 
-/// The cookie that a device is known by.
+/// The cookie that identifies a known device.
 pub const DEVICE_COOKIE: &str = "device";
 
 /// Half a year.
 const DEVICE_SECONDS: i64 = 180 * 24 * 60 * 60;
 
-/// Who proved to be whom, and when: as long as nothing has ended all sessions of theirs since.
+/// A user who has shown the right password or link. Valid until all sessions of the user are ended,
+/// which raises the epoch in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authenticated {
     pub user: UserId,
-    /// `users.auth_epoch` as it was then.
+    /// `users.auth_epoch` at that time.
     pub epoch: i32,
 }
 
-/// `authenticator: Authenticator` in a handler means that it checks a password.
+/// Checks passwords and counts the attempts of one request's client.
 pub struct Authenticator {
     db: PgPool,
     passwords: Passwords,
@@ -75,12 +76,12 @@ where
 }
 
 impl Authenticator {
-    /// Who that is, if there is such a person, they are not suspended, and the password is theirs. The
-    /// same time and the same answer for whatever is not so; a 429 when there were too many tries.
+    /// The user with this log-in and password, if they are not suspended. Every other case takes the
+    /// same time and returns the same `None`. A 429 after too many attempts.
     pub async fn log_in(&self, login: &str, password: &str) -> Result<Option<Authenticated>> {
         let device = self.device.as_ref().map(Secret::key);
         let parsed = Login::parse(login);
-        let known = match &parsed {
+        let credentials = match &parsed {
             Some(login) => db::by_login(&self.db, login, device.as_deref()).await?,
             None => None,
         };
@@ -89,19 +90,19 @@ impl Authenticator {
             Some(Login::Email(email)) => email.canonical().to_owned(),
             None => login.trim().to_lowercase(),
         };
-        self.check(known, &name, password).await
+        self.check(credentials, &name, password).await
     }
 
-    /// Proof that it is really `user`, who is logged in already and does something that asks for the
-    /// password again; `None` if the password is not theirs.
+    /// Asks `user`, who is logged in, for their password again before a sensitive action. `None` if it
+    /// is wrong.
     pub async fn reauthenticate(
         &self,
         user: UserId,
         password: &str,
     ) -> Result<Option<Authenticated>> {
         let device = self.device.as_ref().map(Secret::key);
-        let known = db::of(&self.db, user, device.as_deref()).await?;
-        let authenticated = self.check(known, "", password).await?;
+        let credentials = db::by_user_id(&self.db, user, device.as_deref()).await?;
+        let authenticated = self.check(credentials, "", password).await?;
         if authenticated.is_none() {
             tracing::info!(user = user.0, "password refused");
         }
@@ -110,81 +111,81 @@ impl Authenticator {
 
     async fn check(
         &self,
-        known: Option<Credentials>,
+        credentials: Option<Credentials>,
         name: &str,
         password: &str,
     ) -> Result<Option<Authenticated>> {
-        let is_known_device = known.as_ref().is_some_and(|known| known.is_known_device);
-        let key = match (&known, &self.device) {
-            (Some(known), Some(device)) if is_known_device => {
-                count_key("device", &format!("{} {}", known.id.0, device.key()))
+        let is_known_device = credentials.as_ref().is_some_and(|found| found.is_known_device);
+        let key = match (&credentials, &self.device) {
+            (Some(found), Some(device)) if is_known_device => {
+                count_key("device", &format!("{} {}", found.id.0, device.key()))
             }
-            (Some(known), _) => count_key("account", &known.id.0.to_string()),
+            (Some(found), _) => count_key("account", &found.id.0.to_string()),
             (None, _) => count_key("nobody", name),
         };
         if self.throttle.is_on() {
             if !is_known_device {
                 self.throttle.check(RateLimit::Guess, self.client)?;
             }
-            if let Some(wait) = db::take_try(&self.db, &key).await? {
+            if let Some(wait) = db::count_attempt(&self.db, &key).await? {
                 metrics().refused("tries_at_account");
                 tracing::warn!(
-                    user = known.map(|known| known.id.0),
-                    "too many tries at a password"
+                    user = credentials.map(|found| found.id.0),
+                    "too many password attempts"
                 );
                 return Err(Error::RateLimited { wait });
             }
         }
 
-        let hash = known.as_ref().and_then(|known| known.password_hash.clone());
+        let hash = credentials.as_ref().and_then(|found| found.password_hash.clone());
         let verdict = match self.passwords.verify(Password::parse(password), hash).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 if self.throttle.is_on() {
-                    db::give_back_try(&self.db, &key).await?;
+                    db::uncount_attempt(&self.db, &key).await?;
                 }
                 return Err(error);
             }
         };
-        let Some(known) = known.filter(|known| verdict.fits && !known.is_suspended) else {
+        let Some(user) = credentials.filter(|found| verdict.fits && !found.is_suspended) else {
             return Ok(None);
         };
         if self.throttle.is_on() {
-            db::forget_tries(&self.db, &key).await?;
+            db::clear_attempts(&self.db, &key).await?;
         }
-        if let (Some(old), Some(new)) = (&known.password_hash, &verdict.renewed) {
-            db::renew_hash(&self.db, known.id, old, new).await?;
-            tracing::info!(user = known.id.0, "made a password's hash anew");
+        if let (Some(old), Some(new)) = (&user.password_hash, &verdict.rehashed) {
+            db::replace_hash(&self.db, user.id, old, new).await?;
+            tracing::info!(user = user.id.0, "rehashed a password");
         }
-        Ok(Some(Authenticated { user: known.id, epoch: known.epoch }))
+        Ok(Some(Authenticated { user: user.id, epoch: user.epoch }))
     }
 
-    /// Counts a look at whether a name or an address is taken, as a guess.
-    pub fn may_look(&self) -> Result<()> {
+    /// Counts a question whether a name or an address is taken, as a guess; a 429 over the limit.
+    pub fn check_guess_limit(&self) -> Result<()> {
         self.throttle.check(RateLimit::Guess, self.client)
     }
 
-    /// Counts a new account.
-    pub fn may_sign_up(&self) -> Result<()> {
+    /// Counts a new account; a 429 over the limit.
+    pub fn check_sign_up_limit(&self) -> Result<()> {
         self.throttle.check(RateLimit::SignUp, self.client)
     }
 
-    /// Counts a link sent to `address`, in its canonical form.
-    pub fn may_mail(&self, address: &str) -> Result<()> {
-        self.throttle.check(RateLimit::Mail, address)
+    /// Counts a link sent to `email`; a 429 over the limit.
+    pub fn check_mail_limit(&self, email: &Email) -> Result<()> {
+        self.throttle.check(RateLimit::Mail, email.canonical())
     }
 
-    /// Remembers this device as one of `user`'s; returns the cookie that says so from now on.
-    pub async fn know_device(&self, user: UserId, site: &Site) -> Result<String> {
+    /// Remembers this device as one of `user`'s; returns the cookie that identifies it from now on.
+    pub async fn remember_device(&self, user: UserId, site: &Site) -> Result<String> {
         let device = Secret::new();
         let old = self.device.as_ref().map(Secret::key);
-        db::know_device(&self.db, user, &device.key(), old.as_deref()).await?;
+        db::remember_device(&self.db, user, &device.key(), old.as_deref()).await?;
         Ok(cookies::build(site, DEVICE_COOKIE, device.reveal(), DEVICE_SECONDS))
     }
 }
 
-/// Under what tries are counted: a hash, because names that nobody has are people's slips, at times of
-/// a password.
+/// The key that attempts are counted under. Hashed, because a name without an account is a typing
+/// error and sometimes a password.
 fn count_key(kind: &str, name: &str) -> String {
     let mut key = format!(
         "{:x}",

@@ -1,4 +1,4 @@
-//! Links that were sent: each good for half an hour and one use.
+//! Links that were sent by e-mail. Each works once, within 30 minutes.
 
 use sqlx::PgPool;
 
@@ -7,19 +7,19 @@ use crate::{
     users::{
         Email, Taken,
         credentials::Authenticated,
-        links::{Purpose, Shown},
+        links::{MailedLink, Purpose},
     },
 };
 
-/// Keeps a link for somebody, who is to prove by it that `email` is theirs. It voids the one before.
-/// `false`, and nothing, if all that was theirs has been ended since they proved who they are.
-pub async fn for_email(
+/// Stores a link that confirms `email` and replaces the one before. `false`, without a change, if all
+/// sessions of the user were ended since they authenticated.
+pub async fn create_for_email(
     db: &PgPool,
     authenticated: Authenticated,
     key: &str,
     email: &Email,
 ) -> sqlx::Result<bool> {
-    let kept = sqlx::query!(
+    let stored = sqlx::query!(
         r#"
         insert into mailed_links (user_id, purpose, key, email, email_key)
         select id, 'email', $2, $3, $4 from users where id = $1 and auth_epoch = $5 for key share
@@ -34,20 +34,20 @@ pub async fn for_email(
     )
     .execute(db)
     .await?;
-    Ok(kept.rows_affected() > 0)
+    Ok(stored.rows_affected() > 0)
 }
 
-/// To whom a link to a new password goes.
+/// The recipient of a link to set a new password.
 #[derive(Debug)]
 pub struct Recipient {
     pub username: Username,
-    /// As the database has it. None for who gave none.
+    /// As the database has it; `None` for an account without one.
     pub email: Option<String>,
 }
 
-/// Keeps a link by which whoever has this address may choose a new password; it voids the one before.
-/// `None` if nobody has the address, or who has it is suspended.
-pub async fn for_password_by_email(
+/// Stores a link to set a new password for the account with this address and replaces the one before.
+/// `None` if no account has the address, or it is suspended.
+pub async fn create_for_password(
     db: &PgPool,
     email: &Email,
     key: &str,
@@ -70,13 +70,14 @@ pub async fn for_password_by_email(
     .await
 }
 
-/// As [`for_password_by_email`], for an operator who knows the name.
-pub async fn for_password_by_name(
+/// As [`create_for_password`], for an operator: by user name, and for a suspended account too. `false`
+/// if there is no such account.
+pub async fn create_for_password_by_name(
     db: &PgPool,
     username: &Username,
     key: &str,
 ) -> sqlx::Result<bool> {
-    let kept = sqlx::query!(
+    let stored = sqlx::query!(
         r#"
         insert into mailed_links (user_id, purpose, key)
         select id, 'password', $2 from users where lower(username) = lower($1)
@@ -87,36 +88,36 @@ pub async fn for_password_by_name(
     )
     .execute(db)
     .await?;
-    Ok(kept.rows_affected() > 0)
+    Ok(stored.rows_affected() > 0)
 }
 
-/// What a page shows of a link before it is used; `None` once it is used, void or half an hour old.
-pub async fn look(db: &PgPool, key: &str, purpose: Purpose) -> sqlx::Result<Option<Shown>> {
+/// The link with this key; `None` once it is used, replaced or 30 minutes old.
+pub async fn find(db: &PgPool, key: &str, purpose: Purpose) -> sqlx::Result<Option<MailedLink>> {
     sqlx::query_as!(
-        Shown,
+        MailedLink,
         r#"
-        select u.username as "username: Username", coalesce(l.email, u.email) as email
+        select l.key, u.username as "username: Username", coalesce(l.email, u.email) as email
         from mailed_links l join users u on u.id = l.user_id
         where l.key = $1 and l.purpose = $2 and l.created_at > now() - interval '30 minutes'
             and u.suspended_at is null
         "#,
         key,
-        purpose.word(),
+        purpose.as_str(),
     )
     .fetch_optional(db)
     .await
 }
 
-/// Uses a link to choose a new password: ends every session and token of its owner, and voids their
-/// other links. Their address, if they have one, is returned to tell them; the outer `None` is a link
-/// that is not good any more.
+/// Uses a link to set a new password: ends every session and token of its owner, forgets their devices
+/// and deletes their other links. Returns the owner's e-mail address, if there is one; the outer `None`
+/// means that the link is used, replaced or expired.
 pub async fn set_password(
     db: &PgPool,
     key: &str,
     hash: &str,
 ) -> sqlx::Result<Option<Option<String>>> {
     let mut tx = db.begin().await?;
-    // First their row: a log-in that is on its way waits here or is seen below.
+    // Lock the user's row first: a concurrent log-in waits here or is seen below.
     sqlx::query!(
         "select from users where id = (select user_id from mailed_links where key = $1) for update",
         key
@@ -151,9 +152,9 @@ pub async fn set_password(
     Ok(email)
 }
 
-/// Uses a link to prove an address, which is its owner's from now on; their other link is void.
-/// Returns the address they had before, which may be the same. The outer `None` is a link that is
-/// not good any more; an address that somebody else has got meanwhile is refused.
+/// Uses a link to confirm an e-mail address, which becomes its owner's; their other links are deleted.
+/// Returns the previous address, which may be the same. The outer `None` means that the link is used,
+/// replaced or expired; `Taken` means that another account has got the address meanwhile.
 pub async fn confirm_email(
     db: &PgPool,
     key: &str,

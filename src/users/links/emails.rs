@@ -1,4 +1,4 @@
-//! What the site writes to people.
+//! The e-mails that the site sends.
 
 use askama::Template;
 
@@ -9,13 +9,14 @@ use crate::{
     users::{Email, links::Purpose, secret::Secret},
 };
 
-/// A letter before it is put into both of its forms.
-struct Words<'a> {
+/// The content of an e-mail, before it is rendered as text and as HTML.
+struct Content<'a> {
     subject: String,
-    /// What it is about, a paragraph each.
-    about: Vec<String>,
+    /// One string per paragraph.
+    paragraphs: Vec<String>,
+    /// Label and URL.
     link: Option<(&'static str, String)>,
-    /// What to do for who did not ask for it.
+    /// What to do if the reader did not ask for this.
     otherwise: &'a str,
 }
 
@@ -24,7 +25,7 @@ struct Words<'a> {
 struct Text<'a> {
     site: &'a Site,
     username: &'a Username,
-    words: &'a Words<'a>,
+    content: &'a Content<'a>,
 }
 
 #[derive(Template)]
@@ -32,75 +33,75 @@ struct Text<'a> {
 struct Html<'a> {
     site: &'a Site,
     username: &'a Username,
-    words: &'a Words<'a>,
+    content: &'a Content<'a>,
 }
 
-fn write(site: &Site, username: &Username, to: &str, words: &Words) -> OutgoingEmail {
+fn render(site: &Site, username: &Username, to: &str, content: &Content) -> OutgoingEmail {
     OutgoingEmail {
         to: Email::parse(to).map_or_else(|_| to.to_owned(), |email| email.deliverable()),
-        subject: words.subject.clone(),
-        text: Text { site, username, words }.render().unwrap_or_default(),
-        html: Html { site, username, words }.render().unwrap_or_default(),
+        subject: content.subject.clone(),
+        text: Text { site, username, content }.render().unwrap_or_default(),
+        html: Html { site, username, content }.render().unwrap_or_default(),
     }
 }
 
-/// How to choose a new password.
+/// A link to set a new password.
 pub fn reset(site: &Site, username: &Username, to: &str, secret: &Secret) -> OutgoingEmail {
-    let words = Words {
+    let content = Content {
         subject: format!("A new password for {}", site.name),
-        about: vec![format!(
-            "Somebody, most likely you, asked for a new password for your account {username}."
+        paragraphs: vec![format!(
+            "You, or somebody else, asked for a new password for your account {username}."
         )],
         link: Some(("Choose a new password", Purpose::Password.url(site, secret))),
-        otherwise: "If it was not you, do nothing: your password stays as it is.",
+        otherwise: "If it wasn't you, ignore this e-mail. Your password stays the same.",
     };
-    write(site, username, to, &words)
+    render(site, username, to, &content)
 }
 
-/// How to prove that the address is yours.
+/// A link to confirm the address.
 pub fn confirm(site: &Site, username: &Username, to: &str, secret: &Secret) -> OutgoingEmail {
-    let words = Words {
-        subject: format!("Confirm your address for {}", site.name),
-        about: vec![format!("This address was given for the account {username}.")],
-        link: Some(("Confirm the address", Purpose::Email.url(site, secret))),
-        otherwise: "If it was not you, do nothing: without you the address does not count.",
+    let content = Content {
+        subject: format!("Confirm your e-mail address for {}", site.name),
+        paragraphs: vec![format!("This e-mail address was entered for the account {username}.")],
+        link: Some(("Confirm this address", Purpose::Email.url(site, secret))),
+        otherwise: "If it wasn't you, ignore this e-mail. The address won't be used unless you confirm it.",
     };
-    write(site, username, to, &words)
+    render(site, username, to, &content)
 }
 
-/// For the owner of an address that somebody else wants for their account.
+/// To the owner of an address that somebody tried to use for another account.
 pub fn taken(site: &Site, owner: &Username, to: &str) -> OutgoingEmail {
-    let words = Words {
-        subject: format!("Your address on {}", site.name),
-        about: vec![format!(
-            "Somebody asked to use this address for another account, but it belongs to yours, {owner}. Nothing has changed."
+    let content = Content {
+        subject: format!("Your e-mail address on {}", site.name),
+        paragraphs: vec![format!(
+            "Somebody tried to use this e-mail address for another account, but it belongs to your account {owner}. Nothing has changed."
         )],
         link: None,
-        otherwise: "If it was you, give another address, or change that of your old account first.",
+        otherwise: "If it was you, use another address, or first change the address of your old account.",
     };
-    write(site, owner, to, &words)
+    render(site, owner, to, &content)
 }
 
-/// That the password is another one now.
+/// The password was changed.
 pub fn password_changed(site: &Site, username: &Username, to: &str) -> OutgoingEmail {
-    let words = Words {
+    let content = Content {
         subject: format!("Your password for {} was changed", site.name),
-        about: vec![format!(
-            "The password of your account {username} was changed just now, and it was logged out everywhere else."
+        paragraphs: vec![format!(
+            "The password of your account {username} was just changed, and all other devices were logged out."
         )],
         link: None,
-        otherwise: "If it was not you, ask for a new password on the log-in page, and tell whoever runs the site.",
+        otherwise: "If it wasn't you, reset your password on the log-in page and tell the people who run the site.",
     };
-    write(site, username, to, &words)
+    render(site, username, to, &content)
 }
 
-/// That the account has another address now; goes to the old one.
+/// The e-mail address was changed; sent to the old one.
 pub fn email_changed(site: &Site, username: &Username, to: &str) -> OutgoingEmail {
-    let words = Words {
-        subject: format!("Your address for {} was changed", site.name),
-        about: vec![format!("Your account {username} has another e-mail address from now on.")],
+    let content = Content {
+        subject: format!("Your e-mail address for {} was changed", site.name),
+        paragraphs: vec![format!("The e-mail address of your account {username} was changed.")],
         link: None,
-        otherwise: "If it was not you, tell whoever runs the site.",
+        otherwise: "If it wasn't you, tell the people who run the site.",
     };
-    write(site, username, to, &words)
+    render(site, username, to, &content)
 }

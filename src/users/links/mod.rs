@@ -1,4 +1,4 @@
-//! Links by mail: who follows one proves that mail to an address reaches them.
+//! Links sent by e-mail. Opening one proves control of the address it was sent to.
 
 pub mod db;
 pub mod emails;
@@ -20,24 +20,24 @@ use crate::{
     web::middleware::timeout::Limits,
 };
 
-/// What a link is good for.
+/// What a link is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To choose a new password.
+    /// To set a new password.
     Password,
-    /// To make an address one's own.
+    /// To confirm an e-mail address.
     Email,
 }
 
 impl Purpose {
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Purpose::Password => "password",
             Purpose::Email => "email",
         }
     }
 
-    /// The link's whole address, built from the settings and never from what a request says.
+    /// The link's URL, built from the settings and never from a request.
     pub fn url(self, site: &Site, secret: &Secret) -> String {
         let path = match self {
             Purpose::Password => "password/reset",
@@ -47,15 +47,30 @@ impl Purpose {
     }
 }
 
-/// Whose a link is, and the address it is about.
+/// A link that can still be used.
 #[derive(Debug)]
-pub struct Shown {
+pub struct MailedLink {
+    /// See [`Secret::key`].
+    pub key: String,
     pub username: Username,
+    /// The address to confirm, otherwise the account's.
     pub email: Option<String>,
 }
 
-/// `links: Links` in a handler means that it writes to people. All of it happens after the answer, so
-/// that nobody learns from the time it takes who has an account; a shutdown waits for it.
+/// The link with the token at the end of its URL; `None` once it is used, replaced or expired.
+pub async fn find(
+    pool: &PgPool,
+    token: &str,
+    purpose: Purpose,
+) -> sqlx::Result<Option<MailedLink>> {
+    match token.parse::<Secret>() {
+        Ok(secret) => db::find(pool, &secret.key(), purpose).await,
+        Err(_) => Ok(None),
+    }
+}
+
+/// Sends e-mails to people. They are sent after the response, so that its time does not tell who has
+/// an account; a shutdown waits for them.
 #[derive(Clone)]
 pub struct Links {
     db: PgPool,
@@ -84,16 +99,16 @@ where
 }
 
 impl Links {
-    /// Whether the site writes at all.
+    /// Whether the site sends e-mail.
     pub fn are_on(&self) -> bool {
         self.mailer.is_on()
     }
 
-    /// Sends whoever has the address a link to a new password, and nobody anything else.
+    /// Sends a link to set a new password to the address, if an account has it.
     pub fn send_reset(&self, email: Email) {
-        self.later(async move |links| {
+        self.spawn(async move |links| {
             let secret = Secret::new();
-            let found = db::for_password_by_email(&links.db, &email, &secret.key()).await?;
+            let found = db::create_for_password(&links.db, &email, &secret.key()).await?;
             if let Some(db::Recipient { username, email: Some(to) }) = found {
                 links.mailer.send(emails::reset(&links.site, &username, &to, &secret)).await;
             }
@@ -101,16 +116,18 @@ impl Links {
         });
     }
 
-    /// Sends a link to `email` by which somebody may prove it to be theirs; to an address that another
-    /// has, only word that somebody wanted it.
+    /// Sends a link to confirm `email`. If the address belongs to another account, tells its owner
+    /// about the attempt instead.
     pub fn send_confirm(&self, authenticated: Authenticated, username: Username, email: Email) {
-        self.later(async move |links| {
+        self.spawn(async move |links| {
             let owner = users::db::owner_of(&links.db, &email).await?;
             let email = match owner {
                 Some((owner, to)) if owner != username => emails::taken(&links.site, &owner, &to),
                 _ => {
                     let secret = Secret::new();
-                    if !db::for_email(&links.db, authenticated, &secret.key(), &email).await? {
+                    if !db::create_for_email(&links.db, authenticated, &secret.key(), &email)
+                        .await?
+                    {
                         return Ok(());
                     }
                     emails::confirm(&links.site, &username, email.as_written(), &secret)
@@ -121,15 +138,15 @@ impl Links {
         });
     }
 
-    /// Sends a letter without a link.
+    /// Sends an e-mail without a link.
     pub fn send(&self, email: mail::OutgoingEmail) {
-        self.later(async move |links| {
+        self.spawn(async move |links| {
             links.mailer.send(email).await;
             Ok(())
         });
     }
 
-    fn later<F>(&self, work: impl FnOnce(Links) -> F)
+    fn spawn<F>(&self, work: impl FnOnce(Links) -> F)
     where
         F: Future<Output = sqlx::Result<()>> + Send + 'static,
     {
@@ -139,7 +156,7 @@ impl Links {
         let work = work(self.clone());
         self.running.spawn(async move {
             if let Err(err) = work.await {
-                tracing::warn!(%err, "cannot write to somebody");
+                tracing::warn!(%err, "cannot send an e-mail");
             }
         });
     }

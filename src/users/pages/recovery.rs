@@ -1,4 +1,4 @@
-//! The ways in by mail: a new password for who forgot theirs, and the proof of an address.
+//! Links by e-mail: a new password after a forgotten one, and the confirmation of an address.
 
 use askama::Template;
 use axum::{
@@ -9,17 +9,16 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::live::Change;
 use crate::{
+    live::Change,
     users::{
-        BadEmail, Email, NewPassword, Passwords,
-        credentials::Authenticator,
-        links::{Links, Purpose, Shown, db, emails},
-        password::{BadPassword, guessable_words},
-        secret::Secret,
+        BadEmail,
+        account::{Accounts, ForgotRefused, LinkRefused},
+        links::{self, MailedLink, Purpose},
+        password::BadPassword,
     },
     web::{
-        Error, Page, PageContext, Result,
+        Page, PageContext, Result,
         extract::{Form, Path},
         flash::Flash,
         form::{retryable, with_error_status},
@@ -37,68 +36,60 @@ struct Forgot {
     notice: Option<String>,
 }
 
-pub async fn forgot_form(context: PageContext, links: Links) -> Page<impl Template> {
-    let (email, sends_mail) = (String::new(), links.are_on());
+pub async fn forgot_form(context: PageContext, accounts: Accounts) -> Page<impl Template> {
+    let (email, sends_mail) = (String::new(), accounts.sends_email());
     Page(Forgot { context, sends_mail, email, problem: None, notice: None })
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Forgetful {
+pub struct ForgotPasswordForm {
     email: String,
 }
 
-/// The same answer in the same time, whoever has the address or nobody.
+/// The response and its time are the same whether or not an account has the address.
 pub async fn forgot(
     context: PageContext,
-    authenticator: Authenticator,
-    links: Links,
-    Form(typed): Form<Forgetful>,
+    accounts: Accounts,
+    Form(typed): Form<ForgotPasswordForm>,
 ) -> Result<Response> {
-    let mut page = Forgot {
-        context,
-        sends_mail: links.are_on(),
-        email: typed.email,
-        problem: None,
-        notice: None,
-    };
-    if !page.sends_mail {
-        return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
-    }
-    let email = match Email::parse(&page.email) {
-        Ok(email) => email,
-        Err(bad) => {
+    let (email, sends_mail) = (typed.email, accounts.sends_email());
+    let sent = accounts.forgot_password(&email);
+    let mut page = Forgot { context, sends_mail, email, problem: None, notice: None };
+    match sent {
+        Ok(Ok(())) => Ok(Change::Nothing.on(Flash::ResetSent.on(see_other("/login")))),
+        Ok(Err(ForgotRefused::NoEmail)) => Ok((StatusCode::NOT_FOUND, Page(page)).into_response()),
+        Ok(Err(ForgotRefused::Bad(bad))) => {
             page.problem = Some(bad);
-            return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
         }
-    };
-    if let Err(error) =
-        authenticator.may_look().and_then(|()| authenticator.may_mail(email.canonical()))
-    {
-        let (notice, error) = retryable(error)?;
-        page.notice = Some(notice);
-        return Ok(with_error_status(error, Page(page).into_response()));
+        Err(error) => {
+            let (notice, error) = retryable(error)?;
+            page.notice = Some(notice);
+            Ok(with_error_status(error, Page(page).into_response()))
+        }
     }
-    links.send_reset(email);
-    Ok(Change::Nothing.on(Flash::ResetSent.on(see_other("/login"))))
 }
 
 #[derive(Template)]
 #[template(path = "users/reset.html")]
 struct Reset {
     context: PageContext,
-    /// None for a link that is not good any more.
-    of: Option<Shown>,
+    /// None once the link is used, replaced or expired.
+    link: Option<MailedLink>,
     problem: Option<BadPassword>,
     notice: Option<String>,
 }
 
-#[derive(Template)]
-#[template(path = "users/confirm.html")]
-struct Confirm {
-    context: PageContext,
-    of: Option<Shown>,
-    notice: Option<String>,
+impl Reset {
+    fn new(context: PageContext, link: Option<MailedLink>) -> Reset {
+        Reset { context, link, problem: None, notice: None }
+    }
+}
+
+/// 200 with a link that works, 404 without.
+fn link_status(link: Option<&MailedLink>) -> StatusCode {
+    if link.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND }
 }
 
 pub async fn reset_form(
@@ -106,57 +97,49 @@ pub async fn reset_form(
     State(db): State<PgPool>,
     Path(token): Path<String>,
 ) -> Result<Response> {
-    let of = look(&db, &token, Purpose::Password).await?;
-    let status = if of.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    Ok((status, Page(Reset { context, of, problem: None, notice: None })).into_response())
+    let link = links::find(&db, &token, Purpose::Password).await?;
+    Ok((link_status(link.as_ref()), Page(Reset::new(context, link))).into_response())
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Chosen {
+pub struct NewPasswordForm {
     new_password: String,
 }
 
-/// Logs nobody in: who only has the mail still has to know the new password.
 pub async fn reset(
     context: PageContext,
-    links: Links,
+    accounts: Accounts,
     State(db): State<PgPool>,
-    State(passwords): State<Passwords>,
     Path(token): Path<String>,
-    Form(typed): Form<Chosen>,
+    Form(typed): Form<NewPasswordForm>,
 ) -> Result<Response> {
-    let Some(of) = look(&db, &token, Purpose::Password).await? else {
-        let page = Reset { context, of: None, problem: None, notice: None };
-        return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
+    let Some(link) = links::find(&db, &token, Purpose::Password).await? else {
+        return Ok((StatusCode::NOT_FOUND, Page(Reset::new(context, None))).into_response());
     };
-    let email = of.email.as_deref().and_then(|email| Email::parse(email).ok());
-    let words = guessable_words(&context.site.name, Some(&of.username), email.as_ref());
-    let new = match NewPassword::parse(&typed.new_password, &words) {
-        Ok(new) => new,
-        Err(bad) => {
-            let page = Reset { context, of: Some(of), problem: Some(bad), notice: None };
-            return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
+    match accounts.reset_password(&link, &typed.new_password).await {
+        Ok(Ok(())) => Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login")))),
+        Ok(Err(LinkRefused::Problem(bad))) => {
+            let page = Reset { problem: Some(bad), ..Reset::new(context, Some(link)) };
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
         }
-    };
-    let hash = match passwords.hash(new).await {
-        Ok(hash) => hash,
+        Ok(Err(LinkRefused::Expired)) => {
+            Ok((StatusCode::NOT_FOUND, Page(Reset::new(context, None))).into_response())
+        }
         Err(error) => {
             let (notice, error) = retryable(error)?;
-            let page = Reset { context, of: Some(of), problem: None, notice: Some(notice) };
-            return Ok(with_error_status(error, Page(page).into_response()));
+            let page = Reset { notice: Some(notice), ..Reset::new(context, Some(link)) };
+            Ok(with_error_status(error, Page(page).into_response()))
         }
-    };
-    let Some(email) = db::set_password(&db, &key(&token)?, &hash).await? else {
-        // Used or voided meanwhile.
-        let page = Reset { context, of: None, problem: None, notice: None };
-        return Ok((StatusCode::NOT_FOUND, Page(page)).into_response());
-    };
-    tracing::info!("a password was reset by a link");
-    if let Some(email) = email {
-        links.send(emails::password_changed(&context.site, &of.username, &email));
     }
-    Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login"))))
+}
+
+#[derive(Template)]
+#[template(path = "users/confirm.html")]
+struct Confirm {
+    context: PageContext,
+    link: Option<MailedLink>,
+    notice: Option<String>,
 }
 
 pub async fn confirm_form(
@@ -164,56 +147,40 @@ pub async fn confirm_form(
     State(db): State<PgPool>,
     Path(token): Path<String>,
 ) -> Result<Response> {
-    let of = look(&db, &token, Purpose::Email).await?;
-    let status = if of.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    Ok((status, Page(Confirm { context, of, notice: None })).into_response())
+    let link = links::find(&db, &token, Purpose::Email).await?;
+    let page = Confirm { context, link, notice: None };
+    Ok((link_status(page.link.as_ref()), Page(page)).into_response())
 }
 
-/// Nothing but the press of the button.
+/// A form with a button and no fields.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pressed {}
+pub struct ConfirmForm {}
 
 pub async fn confirm(
     context: PageContext,
-    links: Links,
+    accounts: Accounts,
     State(db): State<PgPool>,
     Path(token): Path<String>,
-    Form(Pressed {}): Form<Pressed>,
+    Form(ConfirmForm {}): Form<ConfirmForm>,
 ) -> Result<Response> {
-    let of = look(&db, &token, Purpose::Email).await?;
-    let confirmed = match of {
-        Some(_) => db::confirm_email(&db, &key(&token)?).await?,
-        None => None,
+    let link = links::find(&db, &token, Purpose::Email).await?;
+    let confirmed = match &link {
+        Some(link) => accounts.confirm_email(link).await?,
+        None => Err(LinkRefused::Expired),
     };
-    match (of, confirmed) {
-        (Some(of), Some(Ok(before))) => {
-            tracing::info!("an address was confirmed");
-            if let Some(before) = before.filter(|before| of.email.as_ref() != Some(before)) {
-                links.send(emails::email_changed(&context.site, &of.username, &before));
-            }
-            let place = if context.viewer.is_some() { "/settings" } else { "/" };
-            Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(place))))
+    match confirmed {
+        Ok(()) => {
+            let next = if context.viewer.is_some() { "/settings" } else { "/" };
+            Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(next))))
         }
-        (of @ Some(_), Some(Err(refused))) => {
-            let page = Confirm { context, of, notice: Some(refused.to_string()) };
+        Err(LinkRefused::Problem(taken)) => {
+            let page = Confirm { context, link, notice: Some(taken.to_string()) };
             Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
         }
-        _ => {
-            let page = Confirm { context, of: None, notice: None };
+        Err(LinkRefused::Expired) => {
+            let page = Confirm { context, link: None, notice: None };
             Ok((StatusCode::NOT_FOUND, Page(page)).into_response())
         }
-    }
-}
-
-/// What the database knows a link by; what can be none of ours is not looked for.
-fn key(token: &str) -> Result<String> {
-    token.parse().map(|secret: Secret| secret.key()).map_err(|_| Error::NotFound)
-}
-
-async fn look(db: &PgPool, token: &str, purpose: Purpose) -> Result<Option<Shown>> {
-    match key(token) {
-        Ok(key) => Ok(db::look(db, &key, purpose).await?),
-        Err(_) => Ok(None),
     }
 }

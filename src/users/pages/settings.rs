@@ -1,4 +1,4 @@
-//! What one may change of one's own account.
+//! The viewer's settings: e-mail address, password, data and the deletion of the account.
 
 use askama::Template;
 use axum::{
@@ -9,17 +9,15 @@ use axum::{
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use crate::live::Change;
 use crate::{
     identity::Viewer,
+    live::Change,
     users::{
-        Email, NewPassword, Passwords,
-        credentials::Authenticator,
-        db::{self, DeleteRefused, Own},
-        links::{Links, emails},
+        account::{self, Accounts, EmailChange, Refused},
+        db::{self, PrivateDetails},
         log_in::LogIn,
         pages::forget_session,
-        password::{BadPassword, guessable_words},
+        password::BadPassword,
     },
     web::{
         Error, Page, PageContext, Result,
@@ -35,47 +33,62 @@ use crate::{
 struct Index {
     context: PageContext,
     viewer: Viewer,
-    own: Own,
+    details: PrivateDetails,
     sends_mail: bool,
-    password: Tried<BadPassword>,
-    email: Tried<String>,
+    password: FormState<BadPassword>,
+    email: FormState<String>,
     /// The address as it was typed.
     typed_email: String,
 }
 
-/// What came of a form that asks for the current password beside something new.
-struct Tried<Problem> {
+/// The problems of a form that asks for the current password and a new value.
+struct FormState<Problem> {
     is_wrong: bool,
     new: Option<Problem>,
     notice: Option<String>,
 }
 
-impl<Problem> Default for Tried<Problem> {
-    fn default() -> Tried<Problem> {
-        Tried { is_wrong: false, new: None, notice: None }
+impl<Problem> Default for FormState<Problem> {
+    fn default() -> FormState<Problem> {
+        FormState { is_wrong: false, new: None, notice: None }
     }
 }
 
-impl<Problem> Tried<Problem> {
-    fn wrong() -> Tried<Problem> {
-        Tried { is_wrong: true, ..Tried::default() }
-    }
-
-    fn new(problem: Problem) -> Tried<Problem> {
-        Tried { new: Some(problem), ..Tried::default() }
+impl<Problem> FormState<Problem> {
+    /// The form's state after its action was refused or failed, with the error that decides the status.
+    /// Errors that are not the form's are returned.
+    fn after(failed: Result<Refused<Problem>>) -> Result<(FormState<Problem>, Option<Error>)> {
+        match failed {
+            Ok(Refused::WrongPassword) => {
+                Ok((FormState { is_wrong: true, ..FormState::default() }, None))
+            }
+            Ok(Refused::Problem(problem)) => {
+                Ok((FormState { new: Some(problem), ..FormState::default() }, None))
+            }
+            Ok(Refused::LoggedOut) => Err(Error::Unauthenticated),
+            Err(error) => {
+                let (notice, error) = retryable(error)?;
+                Ok((FormState { notice: Some(notice), ..FormState::default() }, Some(error)))
+            }
+        }
     }
 }
 
-async fn page(context: PageContext, viewer: Viewer, db: &PgPool, links: &Links) -> Result<Index> {
-    let own = db::own(db, viewer.id).await?.ok_or(Error::Unauthenticated)?;
-    let typed_email = own.email.clone().unwrap_or_default();
+async fn page(
+    context: PageContext,
+    viewer: Viewer,
+    db: &PgPool,
+    accounts: &Accounts,
+) -> Result<Index> {
+    let details = db::private_details(db, viewer.id).await?.ok_or(Error::Unauthenticated)?;
+    let typed_email = details.email.clone().unwrap_or_default();
     Ok(Index {
         context,
         viewer,
-        own,
-        sends_mail: links.are_on(),
-        password: Tried::default(),
-        email: Tried::default(),
+        details,
+        sends_mail: accounts.sends_email(),
+        password: FormState::default(),
+        email: FormState::default(),
         typed_email,
     })
 }
@@ -83,14 +96,14 @@ async fn page(context: PageContext, viewer: Viewer, db: &PgPool, links: &Links) 
 pub async fn index(
     viewer: Viewer,
     context: PageContext,
-    links: Links,
+    accounts: Accounts,
     State(db): State<PgPool>,
 ) -> Result<Page<impl Template>> {
-    Ok(Page(page(context, viewer, &db, &links).await?))
+    Ok(Page(page(context, viewer, &db, &accounts).await?))
 }
 
-/// The page again because of one of its forms.
-fn refused(page: Index, error: Option<Error>) -> Response {
+/// The page with one of its forms refused: 422, or the status of `error`.
+fn refused(page: impl Template, error: Option<Error>) -> Response {
     let page = (StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response();
     match error {
         Some(error) => with_error_status(error, page),
@@ -100,116 +113,71 @@ fn refused(page: Index, error: Option<Error>) -> Response {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct PasswordChange {
+pub struct PasswordForm {
     current_password: String,
     new_password: String,
 }
 
-/// Ends every session and token but this one, which goes on under a new id.
+/// Ends every session and token. This browser gets a session with a new id.
 pub async fn change_password(
     viewer: Viewer,
     context: PageContext,
+    accounts: Accounts,
     log_in: LogIn,
-    links: Links,
     State(db): State<PgPool>,
-    State(passwords): State<Passwords>,
-    Form(typed): Form<PasswordChange>,
+    Form(typed): Form<PasswordForm>,
 ) -> Result<Response> {
-    let page = page(context, viewer.clone(), &db, &links).await?;
-    let email = page.own.email.as_deref().and_then(|email| Email::parse(email).ok());
-    let words = guessable_words(&page.context.site.name, Some(&viewer.username), email.as_ref());
-    let new = match NewPassword::parse(&typed.new_password, &words) {
-        Ok(new) => new,
-        Err(bad) => return Ok(refused(Index { password: Tried::new(bad), ..page }, None)),
-    };
-    let changed = async {
-        let Some(authenticated) =
-            log_in.authenticator.reauthenticate(viewer.id, &typed.current_password).await?
-        else {
-            return Ok(None);
-        };
-        let hash = passwords.hash(new).await?;
-        db::change_password(&db, authenticated, &hash)
-            .await?
-            .ok_or(Error::Unauthenticated)
-            .map(Some)
-    };
-    match changed.await {
-        Ok(Some(authenticated)) => {
-            tracing::info!(user = viewer.id.0, "changed the password");
-            if let Some(email) = &page.own.email {
-                let site = &page.context.site;
-                links.send(emails::password_changed(site, &viewer.username, email));
-            }
+    let page = page(context, viewer.clone(), &db, &accounts).await?;
+    let PasswordForm { current_password, new_password } = typed;
+    let changed =
+        accounts.change_password(&viewer, &page.details, &current_password, &new_password).await;
+    let failed = match changed {
+        Ok(Ok(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other("/settings")).await?;
-            Ok(Change::Nothing.on(Flash::PasswordChanged.on(response)))
+            return Ok(Change::Nothing.on(Flash::PasswordChanged.on(response)));
         }
-        Ok(None) => Ok(refused(Index { password: Tried::wrong(), ..page }, None)),
-        Err(error) => {
-            let (notice, error) = retryable(error)?;
-            let password = Tried { notice: Some(notice), ..Tried::default() };
-            Ok(refused(Index { password, ..page }, Some(error)))
-        }
-    }
+        Ok(Err(refused)) => Ok(refused),
+        Err(error) => Err(error),
+    };
+    let (password, error) = FormState::after(failed)?;
+    Ok(refused(Index { password, ..page }, error))
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct EmailChange {
+pub struct EmailForm {
     current_password: String,
     email: String,
 }
 
-/// Where the site sends mail, the address counts once its owner has followed the link sent to it.
 pub async fn change_email(
     viewer: Viewer,
     context: PageContext,
-    authenticator: Authenticator,
-    links: Links,
+    accounts: Accounts,
     State(db): State<PgPool>,
-    Form(typed): Form<EmailChange>,
+    Form(typed): Form<EmailForm>,
 ) -> Result<Response> {
-    let typed_email = typed.email.clone();
-    let page = Index { typed_email, ..page(context, viewer.clone(), &db, &links).await? };
-    let new = match Email::parse(&typed.email) {
-        Ok(new) => new,
-        Err(bad) => return Ok(refused(Index { email: Tried::new(bad.to_string()), ..page }, None)),
+    let page = page(context, viewer.clone(), &db, &accounts).await?;
+    let EmailForm { current_password, email: typed_email } = typed;
+    let changed = accounts.change_email(&viewer, &current_password, &typed_email).await;
+    let failed = match changed {
+        Ok(Ok(changed)) => {
+            let flash = match changed {
+                EmailChange::LinkSent => Flash::LinkSent,
+                EmailChange::Changed => Flash::EmailChanged,
+            };
+            return Ok(Change::Nothing.on(flash.on(see_other("/settings"))));
+        }
+        Ok(Err(refused)) => Ok(refused.map(|problem| problem.to_string())),
+        Err(error) => Err(error),
     };
-    let changed = async {
-        let Some(authenticated) =
-            authenticator.reauthenticate(viewer.id, &typed.current_password).await?
-        else {
-            return Ok(Err(Tried::wrong()));
-        };
-        if links.are_on() {
-            authenticator.may_mail(new.canonical())?;
-            links.send_confirm(authenticated, viewer.username.clone(), new);
-            return Ok(Ok(Flash::LinkSent));
-        }
-        authenticator.may_look()?;
-        match db::change_email(&db, authenticated, &new).await? {
-            Ok(true) => Ok(Ok(Flash::EmailChanged)),
-            Ok(false) => Err(Error::Unauthenticated),
-            Err(taken) => Ok(Err(Tried::new(taken.to_string()))),
-        }
-    };
-    match changed.await {
-        Ok(Ok(flash)) => {
-            tracing::info!(user = viewer.id.0, "gave another address");
-            Ok(Change::Nothing.on(flash.on(see_other("/settings"))))
-        }
-        Ok(Err(email)) => Ok(refused(Index { email, ..page }, None)),
-        Err(error) => {
-            let (notice, error) = retryable(error)?;
-            let email = Tried { notice: Some(notice), ..Tried::default() };
-            Ok(refused(Index { email, ..page }, Some(error)))
-        }
-    }
+    let (email, error) = FormState::after(failed)?;
+    Ok(refused(Index { email, typed_email, ..page }, error))
 }
 
-/// All that the site knows of the viewer, as a file to keep.
+/// The viewer's data as a file to download.
 pub async fn export(viewer: Viewer, State(db): State<PgPool>) -> Result<Response> {
-    let document = db::export(&db, viewer.id).await?.ok_or(Error::Unauthenticated)?;
+    let document = account::export(&db, &viewer).await?.ok_or(Error::Unauthenticated)?;
     let name = format!("attachment; filename=\"{}.json\"", viewer.username);
     let mut response = document.into_response();
     let headers = response.headers_mut();
@@ -218,7 +186,6 @@ pub async fn export(viewer: Viewer, State(db): State<PgPool>) -> Result<Response
         header::CONTENT_DISPOSITION,
         HeaderValue::from_str(&name).map_err(Error::internal)?,
     );
-    tracing::info!(user = viewer.id.0, "took their data along");
     Ok(response)
 }
 
@@ -237,41 +204,25 @@ pub async fn confirm_delete(viewer: Viewer, context: PageContext) -> Page<impl T
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Leaving {
+pub struct DeleteAccountForm {
     current_password: String,
 }
 
 pub async fn delete(
     viewer: Viewer,
     context: PageContext,
-    authenticator: Authenticator,
-    State(db): State<PgPool>,
-    Form(typed): Form<Leaving>,
+    accounts: Accounts,
+    Form(typed): Form<DeleteAccountForm>,
 ) -> Result<Response> {
-    let gone = async {
-        match authenticator.reauthenticate(viewer.id, &typed.current_password).await? {
-            Some(authenticated) => Ok(Some(db::delete_account(&db, authenticated).await?)),
-            None => Ok(None),
-        }
-    };
-    let (is_wrong, notice, error) = match gone.await {
-        Ok(Some(Ok(()))) => {
-            tracing::info!(user = viewer.id.0, "deleted the account");
+    let failed = match accounts.delete(&viewer, &typed.current_password).await {
+        Ok(Ok(())) => {
             let response = forget_session(see_other("/"), &context.site);
             return Ok(Change::All.on(Flash::AccountDeleted.on(response)));
         }
-        Ok(Some(Err(DeleteRefused::NotProven))) => return Err(Error::Unauthenticated),
-        Ok(Some(Err(last @ DeleteRefused::LastAdmin))) => (false, Some(last.to_string()), None),
-        Ok(None) => (true, None, None),
-        Err(error) => {
-            let (notice, error) = retryable(error)?;
-            (false, Some(notice), Some(error))
-        }
+        Ok(Err(refused)) => Ok(refused),
+        Err(error) => Err(error),
     };
-    let page =
-        (StatusCode::UNPROCESSABLE_ENTITY, Page(Delete { context, viewer, is_wrong, notice }));
-    Ok(match error {
-        Some(error) => with_error_status(error, page.into_response()),
-        None => page.into_response(),
-    })
+    let (FormState { is_wrong, new, notice }, error) = FormState::after(failed)?;
+    let notice = notice.or(new.map(|last_admin| last_admin.to_string()));
+    Ok(refused(Delete { context, viewer, is_wrong, notice }, error))
 }

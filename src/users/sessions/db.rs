@@ -1,4 +1,4 @@
-//! Whose a session is, and when it ends.
+//! Which user a session belongs to, and when it ends.
 
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -10,12 +10,12 @@ use crate::{
     users::credentials::Authenticated,
 };
 
-/// How many sessions one person has at most; the oldest goes first.
+/// Sessions per user; the oldest ends first.
 const MAX_SESSIONS: i64 = 20;
 
-/// Gives a session to a person; beyond twenty the oldest of theirs end. `false` if all of theirs were
-/// ended since they proved who they are, or they are suspended. Whatever ends them locks their row first,
-/// so that it either sees this one or is seen here.
+/// Makes a session the user's. Beyond [`MAX_SESSIONS`] the oldest end. `false` if all sessions of the
+/// user were ended since they authenticated, or the user is suspended. Every statement that ends all
+/// sessions locks the user's row first, so it either sees this session or is seen here.
 pub async fn open(
     db: &PgPool,
     key: &str,
@@ -38,7 +38,7 @@ pub async fn open(
     if opened.rows_affected() == 0 {
         return Ok(false);
     }
-    // A statement of its own: of many log-ins at once the last one here sees all of them.
+    // A separate statement: of several concurrent log-ins the last one sees all of them.
     sqlx::query!(
         r#"
         delete from tower_sessions.session where id in (
@@ -54,8 +54,8 @@ pub async fn open(
     Ok(true)
 }
 
-/// Whose the session is, if it is anybody's and neither it nor its owner's account has ended. The
-/// database's clock decides. Notes the visit, at most every five minutes.
+/// The user of a session that has not expired, unless they are suspended. The database's clock decides.
+/// Updates `last_seen_at` at most every five minutes.
 pub async fn viewer(db: &PgPool, key: &str, site: &Site) -> sqlx::Result<Option<Viewer>> {
     let found = sqlx::query!(
         r#"
@@ -83,25 +83,30 @@ pub async fn viewer(db: &PgPool, key: &str, site: &Site) -> sqlx::Result<Option<
     Ok(Some(Viewer { id: found.id, username: found.username }))
 }
 
-/// A place where somebody is logged in, as they themselves see it.
+/// A session as its user sees it.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct ActiveSession {
     pub handle: Uuid,
     pub user_agent: String,
     pub created_at: OffsetDateTime,
-    /// To about five minutes.
+    /// Accurate to about five minutes.
     pub last_seen_at: OffsetDateTime,
-    /// The session that asks.
-    pub is_this: bool,
+    /// Whether the request came with this session.
+    pub is_current: bool,
 }
 
-/// Where `user` is logged in: the session `key` first, then the latest seen.
-pub async fn places(db: &PgPool, user: UserId, key: &str, site: &Site) -> sqlx::Result<Vec<Place>> {
+/// The sessions of `user`: the one called `key` first, then the latest seen.
+pub async fn list(
+    db: &PgPool,
+    user: UserId,
+    key: &str,
+    site: &Site,
+) -> sqlx::Result<Vec<ActiveSession>> {
     sqlx::query_as!(
-        Place,
+        ActiveSession,
         r#"
         select us.handle, us.user_agent, us.created_at, us.last_seen_at,
-            us.session_id = $2 as "is_this!"
+            us.session_id = $2 as "is_current!"
         from user_sessions us
         join tower_sessions.session s on s.id = us.session_id
         where us.user_id = $1 and s.expiry_date > now()
@@ -119,14 +124,18 @@ pub async fn places(db: &PgPool, user: UserId, key: &str, site: &Site) -> sqlx::
 }
 
 /// Ends one session. Repeating it changes nothing.
-pub async fn close(db: &PgPool, key: &str) -> sqlx::Result<()> {
+pub async fn end(db: &PgPool, key: &str) -> sqlx::Result<()> {
     sqlx::query!("delete from tower_sessions.session where id = $1", key).execute(db).await?;
     Ok(())
 }
 
-/// Ends the session of `user` with that handle and returns its key; `None` if it is another's or
-/// nobody's.
-pub async fn revoke(db: &PgPool, user: UserId, handle: Uuid) -> sqlx::Result<Option<String>> {
+/// Ends the session of `user` with that handle and returns its key; `None` if `user` has no such
+/// session.
+pub async fn end_by_handle(
+    db: &PgPool,
+    user: UserId,
+    handle: Uuid,
+) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!(
         r#"
         delete from tower_sessions.session s using user_sessions us
@@ -141,7 +150,7 @@ pub async fn revoke(db: &PgPool, user: UserId, handle: Uuid) -> sqlx::Result<Opt
 }
 
 /// Ends every session of `user` but the one called `key`, and every token.
-pub async fn revoke_others(db: &PgPool, user: UserId, key: &str) -> sqlx::Result<()> {
+pub async fn end_others(db: &PgPool, user: UserId, key: &str) -> sqlx::Result<()> {
     sqlx::query!(
         r#"
         with person as (
@@ -159,8 +168,7 @@ pub async fn revoke_others(db: &PgPool, user: UserId, key: &str) -> sqlx::Result
     Ok(())
 }
 
-/// Deletes up to a thousand sessions that have ended, passing over rows in use; returns how many
-/// it found.
+/// Deletes up to a thousand expired sessions and skips locked rows; returns how many it deleted.
 pub async fn sweep(db: &PgPool, site: &Site) -> sqlx::Result<u64> {
     let swept = sqlx::query!(
         r#"

@@ -1,10 +1,10 @@
-//! A browser and its system, in words a person knows, from what it says of itself.
+//! The name of a browser and its system, from its `User-Agent`.
 //!
-//! Only for people to tell their own devices apart: a browser may say what it likes.
+//! Only for people to tell their own devices apart: a client can send any `User-Agent`.
 
 /// `Firefox on Windows`.
-pub fn in_words(user_agent: &str) -> String {
-    // The order matters: most browsers also name those they want to pass for.
+pub fn describe(user_agent: &str) -> String {
+    // The order matters: most browsers also name others for compatibility.
     const BROWSERS: [(&str, &str); 14] = [
         ("Edg", "Edge"),
         ("OPR/", "Opera"),
@@ -45,11 +45,11 @@ pub fn in_words(user_agent: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::in_words;
+    use super::describe;
 
     #[test]
-    fn browsers_are_told_apart_although_they_name_each_other() {
-        for (user_agent, words) in [
+    fn browsers_are_told_apart_although_their_user_agents_name_each_other() {
+        for (user_agent, name) in [
             (
                 "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
                 "Firefox on Windows",
@@ -82,7 +82,7 @@ mod tests {
             ("", "An unknown browser"),
             ("<script>", "An unknown browser"),
         ] {
-            assert_eq!(in_words(user_agent), words, "{user_agent}");
+            assert_eq!(describe(user_agent), name, "{user_agent}");
         }
     }
 }

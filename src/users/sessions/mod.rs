@@ -1,5 +1,5 @@
-//! Log-ins that last. The library keeps the session and its cookie; our `user_sessions` says whose
-//! it is, so that a session is over the moment its row is gone, whatever the library writes later.
+//! Sessions. The library keeps the session and its cookie; our `user_sessions` says which user it
+//! belongs to. A session ends when its row is deleted, even if a running request saves it later.
 
 pub mod db;
 pub mod device;
@@ -28,29 +28,29 @@ pub fn layer(db: PgPool, site: &Site) -> SessionManagerLayer<HashedStore> {
     SessionManagerLayer::new(store)
         .with_name(site.cookie_name("sid"))
         .with_secure(site.base_url.is_secure())
-        // Lax: who follows a link to the site from elsewhere should find themselves logged in.
+        // Lax, so that people who follow a link from another site are logged in when they arrive.
         .with_same_site(SameSite::Lax)
         .with_path("/")
         .with_expiry(Expiry::OnInactivity(age))
 }
 
-/// Logs somebody in, under a new id and nothing of the session before: whoever knew the old id,
-/// knows nothing. A 401 if what they proved does not hold any more.
+/// Starts a session under a new id, with nothing from the session before, so that a known old id is
+/// useless. A 401 if all sessions of the user were ended since they authenticated.
 pub async fn open(
     pool: &PgPool,
     session: &Session,
     authenticated: Authenticated,
     user_agent: &str,
 ) -> Result<()> {
-    let lost = |err: tower_sessions::session::Error| Error::Unavailable(err.into());
+    let unavailable = |err: tower_sessions::session::Error| Error::Unavailable(err.into());
     session.clear().await;
-    session.cycle_id().await.map_err(lost)?;
-    // An empty session is no session to the library.
-    session.insert("v", 1).await.map_err(lost)?;
-    session.save().await.map_err(lost)?;
+    session.cycle_id().await.map_err(unavailable)?;
+    // The library does not save an empty session.
+    session.insert("v", 1).await.map_err(unavailable)?;
+    session.save().await.map_err(unavailable)?;
     let id = session.id().ok_or_else(|| Error::internal("a saved session has no id"))?;
     if !db::open(pool, &key(id), authenticated, user_agent).await? {
-        session.flush().await.map_err(lost)?;
+        session.flush().await.map_err(unavailable)?;
         return Err(Error::Unauthenticated);
     }
     Ok(())
@@ -62,8 +62,8 @@ pub fn clearing_cookie(site: &Site) -> String {
     crate::web::cookies::build(site, "sid", "", 0)
 }
 
-/// What the database knows a session by: half a SHA-256 of its id. Who reads the database cannot
-/// become anybody with it.
+/// What the database stores in place of a session's id: half a SHA-256 of it, so that reading the
+/// database is not enough to take over a session.
 pub fn key(id: Id) -> String {
     hashed(id).to_string()
 }
@@ -75,13 +75,13 @@ fn hashed(id: Id) -> Id {
     Id(i128::from_le_bytes(half))
 }
 
-/// The library's store, but it sees only hashed ids.
+/// The library's store, which sees only hashed ids.
 #[derive(Debug, Clone)]
 pub struct HashedStore(PostgresStore);
 
 #[async_trait]
 impl SessionStore for HashedStore {
-    /// An id has 128 random bits: no two are the same, so there is nothing to look for first.
+    /// An id has 128 random bits, so there is no need to look for a collision first.
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
         self.save(record).await
     }
@@ -90,10 +90,10 @@ impl SessionStore for HashedStore {
         self.0.save(&Record { id: hashed(record.id), ..record.clone() }).await
     }
 
-    /// A record nobody can read any more is none.
+    /// Deletes a record that cannot be decoded and treats it as missing.
     async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
         match self.0.load(&hashed(*id)).await {
-            // The presented id goes back in: `cycle_id` deletes what the record calls itself.
+            // With the client's id again: `cycle_id` deletes the record under the id it holds.
             Ok(record) => Ok(record.map(|record| Record { id: *id, ..record })),
             Err(session_store::Error::Decode(_)) => {
                 self.delete(id).await?;

@@ -1,4 +1,4 @@
-//! Who asks, by the token in `Authorization` (RFC 6750). The API believes it and nothing else.
+//! Authentication by the token in `Authorization` (RFC 6750), the only one that the API accepts.
 
 use axum::{
     extract::{Request, State},
@@ -13,20 +13,20 @@ use crate::{
     web::{Error, Result},
 };
 
-/// Finds out who asks: one query for who shows a token, none for who does not. A token that does not
-/// count is a 401 even where none is needed: its bearer believes to be logged in.
+/// Middleware: looks up the viewer of a request. One query with a token, none without. An invalid token
+/// is a 401 even where none is needed, because the client believes that it is logged in.
 pub async fn authenticate_bearer(
     State(pool): State<PgPool>,
     State(tokens): State<Option<Tokens>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let shown = match token(request.headers()) {
+    let authenticated = match token(request.headers()) {
         Ok(None) => return next.run(request).await,
-        Ok(Some(token)) => tokens.as_ref().and_then(|tokens| tokens.read(token)),
+        Ok(Some(token)) => tokens.as_ref().and_then(|tokens| tokens.verify(token)),
         Err(error) => return error.into_response(),
     };
-    let viewer = match shown {
+    let viewer = match authenticated {
         Some(authenticated) => match db::viewer(&pool, authenticated).await {
             Ok(viewer) => viewer,
             Err(err) => return Error::from(err).into_response(),
@@ -42,17 +42,18 @@ pub async fn authenticate_bearer(
     }
 }
 
-/// A session gives no rights here, and a known device no tries.
+/// Middleware: removes cookies. In the API a session grants nothing, and a known device has no
+/// separate count of password attempts.
 pub async fn drop_cookies(mut request: Request) -> Request {
     request.headers_mut().remove(header::COOKIE);
     request
 }
 
-/// The token of the one `Authorization` header, if there is any.
+/// The token in the `Authorization` header, if there is one; two headers are a 400.
 fn token(headers: &HeaderMap) -> Result<Option<&str>> {
-    let mut shown = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = shown.next() else { return Ok(None) };
-    if shown.next().is_some() {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
         return Err(Error::BadRequest("There are two Authorization headers.".into()));
     }
     let credentials = value.to_str().unwrap_or_default().split_once(' ');

@@ -1,4 +1,4 @@
-//! Whom a token still stands for.
+//! The user a token was issued for.
 
 use sqlx::PgPool;
 
@@ -7,7 +7,8 @@ use crate::{
     users::credentials::Authenticated,
 };
 
-/// The person a token was made for; `None` once they are suspended or gone, or their tokens were ended.
+/// The user a token was issued for; `None` once they are suspended or deleted, or their tokens were
+/// ended.
 pub async fn viewer(db: &PgPool, authenticated: Authenticated) -> sqlx::Result<Option<Viewer>> {
     let found = sqlx::query!(
         r#"

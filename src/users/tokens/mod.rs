@@ -1,6 +1,6 @@
-//! Tokens: how programs say who they are. JSON Web Tokens (RFC 7519) as access tokens (RFC 9068), signed
-//! with one algorithm (RFC 8725, 3.1), and not believed on their own: the account is looked up for
-//! each request, so that a suspension, a deletion and a new password end them at once.
+//! Access tokens for programs: JSON Web Tokens (RFC 7519, RFC 9068), signed with one algorithm
+//! (RFC 8725, 3.1). The account is looked up for each request, so a suspension, a deletion and a new
+//! password end its tokens at once.
 
 pub mod bearer;
 pub mod db;
@@ -21,18 +21,18 @@ use crate::{
 };
 
 const KIND: &str = "at+jwt";
-/// How far the clocks of two machines may be apart, in seconds.
+/// Tolerated difference between the clocks of two machines, in seconds.
 const LEEWAY: i64 = 5;
 const MAX_TOKEN: usize = 4096;
 const MAX_HEADER: usize = 512;
 
-/// Makes and reads tokens. A clone is the same.
+/// Issues and verifies tokens. Clones share the keys.
 #[derive(Clone)]
 pub struct Tokens(Arc<Keys>);
 
 struct Keys {
     current: Key,
-    /// Tokens of the secret before still count: a new secret fails no request.
+    /// Tokens signed with the previous secret stay valid, so that a change of secret fails no request.
     previous: Option<Key>,
     issuer: String,
     audience: String,
@@ -45,7 +45,7 @@ struct Key {
     decoding: DecodingKey,
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -55,7 +55,7 @@ struct Claims {
     nbf: i64,
     exp: i64,
     jti: Uuid,
-    /// `users.auth_epoch` when it was made.
+    /// `users.auth_epoch` when the token was issued.
     epoch: i32,
 }
 
@@ -76,12 +76,12 @@ impl Tokens {
         }))
     }
 
-    /// How long a token lives, in seconds.
+    /// The lifetime of a token, in seconds.
     pub fn lifetime(&self) -> i64 {
         self.0.minutes * 60
     }
 
-    pub fn make(&self, authenticated: Authenticated) -> jsonwebtoken::errors::Result<String> {
+    pub fn issue(&self, authenticated: Authenticated) -> jsonwebtoken::errors::Result<String> {
         let Keys { current, issuer, audience, .. } = &*self.0;
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let claims = Claims {
@@ -102,8 +102,8 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &current.encoding)
     }
 
-    /// What the token says, if it is one of ours and its time is now; nobody learns why it is not.
-    pub fn read(&self, token: &str) -> Option<Authenticated> {
+    /// The user of a valid token. `None` does not say why a token is invalid.
+    pub fn verify(&self, token: &str) -> Option<Authenticated> {
         let header = header(token)?;
         let keys = [Some(&self.0.current), self.0.previous.as_ref()];
         let key = keys.into_iter().flatten().find(|key| key.id == header.kid)?;
@@ -116,14 +116,14 @@ impl Tokens {
         validation.leeway = LEEWAY.unsigned_abs();
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).ok()?.claims;
 
-        // The library passes over a claim whose type is not the expected one; here all have one.
+        // The library skips checks for a claim of an unexpected type; here every claim has its type.
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        let is_now = claims.iat <= now + LEEWAY && claims.nbf <= now + LEEWAY;
-        let lives =
+        let has_begun = claims.iat <= now + LEEWAY && claims.nbf <= now + LEEWAY;
+        let is_alive =
             claims.exp > now - LEEWAY && claims.exp.saturating_sub(claims.iat) <= self.lifetime();
         let is_ours = claims.iss == self.0.issuer && claims.aud == self.0.audience;
         let user = claims.sub.parse().ok().filter(|id: &i64| id.to_string() == claims.sub)?;
-        (is_now && lives && is_ours)
+        (has_begun && is_alive && is_ours)
             .then_some(Authenticated { user: UserId(user), epoch: claims.epoch })
     }
 }
@@ -132,7 +132,7 @@ impl Key {
     fn new(secret: &JwtSecret) -> Key {
         let secret = secret.as_bytes();
         Key {
-            // Tells the keys apart and says nothing of the secret.
+            // Identifies the key without revealing the secret.
             id: URL_SAFE_NO_PAD
                 .encode(&Sha256::new().chain_update("kid").chain_update(secret).finalize()[..6]),
             encoding: EncodingKey::from_secret(secret),
@@ -141,8 +141,8 @@ impl Key {
     }
 }
 
-/// The parts of a token's header that ours has, and no others: no key of its own (`jwk`, `jku`,
-/// `x5u`), no extension to obey (`crit`), nothing to unpack (`zip`).
+/// The header of our tokens. Other members are rejected: keys (`jwk`, `jku`, `x5u`), extensions
+/// (`crit`), compression (`zip`).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OurHeader {
@@ -151,7 +151,7 @@ struct OurHeader {
     kid: String,
 }
 
-/// Read before the library sees the token.
+/// Parses the header before the library sees the token.
 fn header(token: &str) -> Option<OurHeader> {
     if token.len() > MAX_TOKEN || token.bytes().filter(|byte| *byte == b'.').count() != 2 {
         return None;

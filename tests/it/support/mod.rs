@@ -167,7 +167,7 @@ impl TestSite {
                 .await
                 .unwrap();
         let tokens = self.app.tokens.as_ref().unwrap();
-        let token = tokens.make(Authenticated { user: UserId(user), epoch }).unwrap();
+        let token = tokens.issue(Authenticated { user: UserId(user), epoch }).unwrap();
         Caller { visitor: self.visitor(), token: Some(token) }
     }
 

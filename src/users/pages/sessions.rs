@@ -1,4 +1,4 @@
-//! Where one is logged in.
+//! The viewer's sessions.
 
 use askama::Template;
 use axum::{
@@ -11,15 +11,16 @@ use sqlx::PgPool;
 use tower_sessions::Session;
 use uuid::Uuid;
 
-use crate::live::Change;
 use crate::{
     identity::Viewer,
+    live::Change,
     users::{
+        account,
         pages::forget_session,
         sessions::{
             self,
-            db::{self, Place},
-            device::in_words,
+            db::{self, ActiveSession},
+            device,
         },
     },
     web::{
@@ -30,20 +31,20 @@ use crate::{
 
 #[derive(Template)]
 #[template(path = "users/settings/sessions.html")]
-struct Places {
+struct Index {
     context: PageContext,
-    places: Vec<Place>,
+    sessions: Vec<ActiveSession>,
 }
 
 #[derive(Template)]
-#[template(path = "users/settings/_places.html")]
-struct PlacesPart {
-    places: Vec<Place>,
+#[template(path = "users/settings/_sessions.html")]
+struct SessionList {
+    sessions: Vec<ActiveSession>,
 }
 
-impl Place {
+impl ActiveSession {
     fn device(&self) -> String {
-        in_words(&self.user_agent)
+        device::describe(&self.user_agent)
     }
 }
 
@@ -53,53 +54,51 @@ pub async fn index(
     State(db): State<PgPool>,
     session: Session,
 ) -> Result<Page<impl Template>> {
-    let places = db::places(&db, viewer.id, &key(&session)?, &context.site).await?;
-    Ok(Page(Places { context, places }))
+    let sessions = db::list(&db, viewer.id, &current_key(&session)?, &context.site).await?;
+    Ok(Page(Index { context, sessions }))
 }
 
-/// Either field, not both.
+/// Exactly one of the fields.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Revoked {
+pub struct RevokeForm {
     session: Option<String>,
     others: Option<String>,
 }
 
-/// With htmx the list comes back as it is then. To end the session that asks is to log out.
+/// With htmx, responds with the new list. Ending the current session logs out.
 pub async fn revoke(
     viewer: Viewer,
     context: PageContext,
     State(db): State<PgPool>,
     session: Session,
     headers: HeaderMap,
-    Form(revoked): Form<Revoked>,
+    Form(typed): Form<RevokeForm>,
 ) -> Result<Response> {
-    let this = key(&session)?;
-    let flash = match (revoked.session, revoked.others.as_deref()) {
+    let current = current_key(&session)?;
+    let flash = match (typed.session, typed.others.as_deref()) {
         (Some(handle), None) => {
             let handle: Uuid = handle.parse().map_err(|_| Error::NotFound)?;
-            let ended = db::revoke(&db, viewer.id, handle).await?.ok_or(Error::NotFound)?;
-            tracing::info!(user = viewer.id.0, "ended a session");
-            if ended == this {
+            let ended = account::end_session(&db, &viewer, handle).await?.ok_or(Error::NotFound)?;
+            if ended == current {
                 return Ok(Change::Nothing.on(forget_session(see_other("/"), &context.site)));
             }
             Flash::SessionEnded
         }
         (None, Some("true")) => {
-            db::revoke_others(&db, viewer.id, &this).await?;
-            tracing::info!(user = viewer.id.0, "ended all other sessions");
+            account::end_other_sessions(&db, &viewer, Some(&current)).await?;
             Flash::OthersEnded
         }
-        _ => return Err(Error::Invalid("Say which session to end.".into())),
+        _ => return Err(Error::Invalid("Choose which session to end.".into())),
     };
     if wants_fragment(&headers) {
-        let places = db::places(&db, viewer.id, &this, &context.site).await?;
-        return Ok((Change::Nothing, Page(PlacesPart { places })).into_response());
+        let sessions = db::list(&db, viewer.id, &current, &context.site).await?;
+        return Ok((Change::Nothing, Page(SessionList { sessions })).into_response());
     }
     Ok(Change::Nothing.on(flash.on(see_other("/settings/sessions"))))
 }
 
-/// The key of the session that asks.
-fn key(session: &Session) -> Result<String> {
+/// The key of the request's own session.
+fn current_key(session: &Session) -> Result<String> {
     session.id().map(sessions::key).ok_or(Error::Unauthenticated)
 }

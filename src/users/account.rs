@@ -1,0 +1,383 @@
+//! What people do with their accounts, each action once. The pages and the API parse the request,
+//! call the action and render its outcome.
+//!
+//! An action checks its rate limits before it looks anything up, writes one line to the log, and
+//! sends the e-mail that belongs to it. The log line names the account by its id and holds nothing
+//! that was typed.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    http::request::Parts,
+};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{
+    config::Site,
+    identity::{BadUsername, Role, Username, Viewer},
+    mail::Mailer,
+    users::{
+        BadEmail, Email, NewPassword, Passwords, Taken,
+        credentials::{Authenticated, Authenticator},
+        db::{self, DeleteRefused, PrivateDetails},
+        links::{self, Links, MailedLink, emails},
+        password::{BadPassword, guessable_words},
+        sessions, tokens,
+    },
+    web::{Result, middleware::timeout::Limits, throttle::Throttle},
+};
+
+/// `accounts: Accounts` in a handler means that it signs somebody up, checks a password or sends an
+/// e-mail about an account.
+pub struct Accounts {
+    db: PgPool,
+    site: Arc<Site>,
+    passwords: Passwords,
+    authenticator: Authenticator,
+    links: Links,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Accounts
+where
+    PgPool: FromRef<S>,
+    Arc<Site>: FromRef<S>,
+    Passwords: FromRef<S>,
+    Throttle: FromRef<S>,
+    Mailer: FromRef<S>,
+    Limits: FromRef<S>,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Accounts, Infallible> {
+        Ok(Accounts {
+            db: PgPool::from_ref(state),
+            site: Arc::from_ref(state),
+            passwords: Passwords::from_ref(state),
+            authenticator: Authenticator::from_request_parts(parts, state).await?,
+            links: Links::from_request_parts(parts, state).await?,
+        })
+    }
+}
+
+/// The fields of a sign-up, each parsed on its own so that a form can show all problems at once.
+pub struct SignUpFields {
+    pub username: Result<Username, BadUsername>,
+    pub email: Result<Email, BadEmail>,
+    pub password: Result<NewPassword, BadPassword>,
+}
+
+impl SignUpFields {
+    pub fn parse(site: &Site, username: &str, email: &str, password: &str) -> SignUpFields {
+        let username = Username::parse_unreserved(username);
+        let email = Email::parse(email);
+        let words = guessable_words(&site.name, username.as_ref().ok(), email.as_ref().ok());
+        let password = NewPassword::parse(password, &words);
+        SignUpFields { username, email, password }
+    }
+
+    /// The new account if every field is valid, otherwise the fields as they were.
+    pub fn into_account(self) -> Result<NewAccount, SignUpFields> {
+        match (self.username, self.email, self.password) {
+            (Ok(username), Ok(email), Ok(password)) => Ok(NewAccount { username, email, password }),
+            (username, email, password) => Err(SignUpFields { username, email, password }),
+        }
+    }
+}
+
+/// A valid sign-up.
+pub struct NewAccount {
+    pub username: Username,
+    pub email: Email,
+    pub password: NewPassword,
+}
+
+/// Why an action that asks for the current password was refused.
+#[derive(Debug)]
+pub enum Refused<Problem> {
+    /// The current password is wrong.
+    WrongPassword,
+    /// The account is gone, or all its sessions and tokens were ended while the request ran.
+    LoggedOut,
+    Problem(Problem),
+}
+
+impl<Problem> Refused<Problem> {
+    pub fn map<Other>(self, convert: impl FnOnce(Problem) -> Other) -> Refused<Other> {
+        match self {
+            Refused::WrongPassword => Refused::WrongPassword,
+            Refused::LoggedOut => Refused::LoggedOut,
+            Refused::Problem(problem) => Refused::Problem(convert(problem)),
+        }
+    }
+}
+
+/// The outcome of [`Accounts::change_email`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmailChange {
+    /// The site sends no e-mail, so the address was changed at once.
+    Changed,
+    /// The address changes when the link sent to it is opened.
+    LinkSent,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum EmailProblem {
+    #[error(transparent)]
+    Bad(#[from] BadEmail),
+    #[error(transparent)]
+    Taken(#[from] Taken),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("You are the only admin. Make somebody else an admin before you delete this account.")]
+pub struct LastAdmin;
+
+/// Why [`Accounts::forgot_password`] sent nothing.
+#[derive(Debug)]
+pub enum ForgotRefused {
+    /// The site sends no e-mail.
+    NoEmail,
+    Bad(BadEmail),
+}
+
+/// Why a mailed link was not used.
+#[derive(Debug)]
+pub enum LinkRefused<Problem> {
+    /// It was used or replaced after it was looked up.
+    Expired,
+    Problem(Problem),
+}
+
+impl Accounts {
+    /// Whether the site sends e-mail.
+    pub fn sends_email(&self) -> bool {
+        self.links.are_on()
+    }
+
+    /// Checks a log-in. `None` if there is no such account, it is suspended or the password is wrong:
+    /// all take the same time and leave the same log line.
+    pub async fn log_in(&self, login: &str, password: &str) -> Result<Option<Authenticated>> {
+        let authenticated = self.authenticator.log_in(login, password).await?;
+        if authenticated.is_none() {
+            tracing::info!("log-in refused");
+        }
+        Ok(authenticated)
+    }
+
+    /// Which of the two belong to another account already. Counts as a guess, because the outcome says
+    /// who has an account.
+    pub async fn find_taken(&self, username: &Username, email: &Email) -> Result<Vec<Taken>> {
+        self.authenticator.check_guess_limit()?;
+        Ok(db::find_taken(&self.db, username, email).await?)
+    }
+
+    /// Makes an account and sends the link that confirms its e-mail address.
+    pub async fn sign_up(&self, new: &NewAccount) -> Result<Result<Authenticated, Vec<Taken>>> {
+        let NewAccount { username, email, password } = new;
+        let taken = self.find_taken(username, email).await?;
+        if !taken.is_empty() {
+            return Ok(Err(taken));
+        }
+        self.authenticator.check_sign_up_limit()?;
+        let hash = self.passwords.hash(password.clone()).await?;
+        let user = match db::sign_up(&self.db, username, email, &hash, Role::Member).await? {
+            Ok(user) => user,
+            // Another sign-up was faster.
+            Err(taken) => return Ok(Err(vec![taken])),
+        };
+        tracing::info!(user = user.0, "signed up");
+        // No session of a new account can have been ended yet.
+        let authenticated = Authenticated { user, epoch: 0 };
+        self.links.send_confirm(authenticated, username.clone(), email.clone());
+        Ok(Ok(authenticated))
+    }
+
+    /// Changes the password, ends every session and token, and tells the owner by e-mail. Returns what
+    /// a new session may be started with.
+    pub async fn change_password(
+        &self,
+        viewer: &Viewer,
+        details: &PrivateDetails,
+        current: &str,
+        new: &str,
+    ) -> Result<Result<Authenticated, Refused<BadPassword>>> {
+        let new = match self.parse_new_password(&viewer.username, details.email.as_deref(), new) {
+            Ok(new) => new,
+            Err(bad) => return Ok(Err(Refused::Problem(bad))),
+        };
+        let Some(authenticated) = self.authenticator.reauthenticate(viewer.id, current).await?
+        else {
+            return Ok(Err(Refused::WrongPassword));
+        };
+        let hash = self.passwords.hash(new).await?;
+        let changed = db::change_password(&self.db, authenticated, &hash).await?;
+        let Some(authenticated) = changed else { return Ok(Err(Refused::LoggedOut)) };
+        tracing::info!(user = viewer.id.0, "changed the password");
+        if let Some(email) = &details.email {
+            self.links.send(emails::password_changed(&self.site, &viewer.username, email));
+        }
+        Ok(Ok(authenticated))
+    }
+
+    /// Changes the e-mail address: at once where the site sends no e-mail, otherwise when the link sent
+    /// to the new address is opened.
+    pub async fn change_email(
+        &self,
+        viewer: &Viewer,
+        current: &str,
+        new: &str,
+    ) -> Result<Result<EmailChange, Refused<EmailProblem>>> {
+        let new = match Email::parse(new) {
+            Ok(new) => new,
+            Err(bad) => return Ok(Err(Refused::Problem(bad.into()))),
+        };
+        let Some(authenticated) = self.authenticator.reauthenticate(viewer.id, current).await?
+        else {
+            return Ok(Err(Refused::WrongPassword));
+        };
+        if self.sends_email() {
+            self.authenticator.check_mail_limit(&new)?;
+            tracing::info!(user = viewer.id.0, "asked to change the e-mail address");
+            self.links.send_confirm(authenticated, viewer.username.clone(), new);
+            return Ok(Ok(EmailChange::LinkSent));
+        }
+        self.authenticator.check_guess_limit()?;
+        match db::change_email(&self.db, authenticated, &new).await? {
+            Ok(true) => {
+                tracing::info!(user = viewer.id.0, "changed the e-mail address");
+                Ok(Ok(EmailChange::Changed))
+            }
+            Ok(false) => Ok(Err(Refused::LoggedOut)),
+            Err(taken) => Ok(Err(Refused::Problem(taken.into()))),
+        }
+    }
+
+    /// Deletes the account with its posts, votes, sessions and tokens.
+    pub async fn delete(
+        &self,
+        viewer: &Viewer,
+        current: &str,
+    ) -> Result<Result<(), Refused<LastAdmin>>> {
+        let Some(authenticated) = self.authenticator.reauthenticate(viewer.id, current).await?
+        else {
+            return Ok(Err(Refused::WrongPassword));
+        };
+        Ok(match db::delete_account(&self.db, authenticated).await? {
+            Ok(()) => {
+                tracing::info!(user = viewer.id.0, "deleted the account");
+                Ok(())
+            }
+            Err(DeleteRefused::LoggedOut) => Err(Refused::LoggedOut),
+            Err(DeleteRefused::LastAdmin) => Err(Refused::Problem(LastAdmin)),
+        })
+    }
+
+    /// Sends a link for a new password to the address, if an account has it. The outcome, the time and
+    /// the log line are the same either way.
+    pub fn forgot_password(&self, email: &str) -> Result<Result<(), ForgotRefused>> {
+        if !self.sends_email() {
+            return Ok(Err(ForgotRefused::NoEmail));
+        }
+        let email = match Email::parse(email) {
+            Ok(email) => email,
+            Err(bad) => return Ok(Err(ForgotRefused::Bad(bad))),
+        };
+        self.authenticator.check_guess_limit()?;
+        self.authenticator.check_mail_limit(&email)?;
+        tracing::info!("asked for a link to a new password");
+        self.links.send_reset(email);
+        Ok(Ok(()))
+    }
+
+    /// Uses a link to set a new password, ends every session and token, and tells the owner by e-mail.
+    /// Does not log in: a person who has only the link still needs the new password.
+    pub async fn reset_password(
+        &self,
+        link: &MailedLink,
+        new: &str,
+    ) -> Result<Result<(), LinkRefused<BadPassword>>> {
+        let new = match self.parse_new_password(&link.username, link.email.as_deref(), new) {
+            Ok(new) => new,
+            Err(bad) => return Ok(Err(LinkRefused::Problem(bad))),
+        };
+        let hash = self.passwords.hash(new).await?;
+        let Some(email) = links::db::set_password(&self.db, &link.key, &hash).await? else {
+            return Ok(Err(LinkRefused::Expired));
+        };
+        tracing::info!("reset a password by a link");
+        if let Some(email) = email {
+            self.links.send(emails::password_changed(&self.site, &link.username, &email));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Uses a link to confirm an e-mail address. The address that the account had before is told about
+    /// the change.
+    pub async fn confirm_email(&self, link: &MailedLink) -> Result<Result<(), LinkRefused<Taken>>> {
+        let previous = match links::db::confirm_email(&self.db, &link.key).await? {
+            Some(Ok(previous)) => previous,
+            Some(Err(taken)) => return Ok(Err(LinkRefused::Problem(taken))),
+            None => return Ok(Err(LinkRefused::Expired)),
+        };
+        tracing::info!("confirmed an e-mail address");
+        if let Some(previous) = previous.filter(|previous| link.email.as_ref() != Some(previous)) {
+            self.links.send(emails::email_changed(&self.site, &link.username, &previous));
+        }
+        Ok(Ok(()))
+    }
+
+    fn parse_new_password(
+        &self,
+        username: &Username,
+        email: Option<&str>,
+        new: &str,
+    ) -> Result<NewPassword, BadPassword> {
+        let email = email.and_then(|email| Email::parse(email).ok());
+        NewPassword::parse(new, &guessable_words(&self.site.name, Some(username), email.as_ref()))
+    }
+}
+
+/// The account's data as one JSON document; `None` once the account is gone.
+pub async fn export(db: &PgPool, viewer: &Viewer) -> Result<Option<String>> {
+    let document = db::export(db, viewer.id).await?;
+    if document.is_some() {
+        tracing::info!(user = viewer.id.0, "exported the account's data");
+    }
+    Ok(document)
+}
+
+/// Ends the session of this browser, called `key` in the database.
+pub async fn log_out(db: &PgPool, viewer: &Viewer, key: Option<&str>) -> Result<()> {
+    if let Some(key) = key {
+        sessions::db::end(db, key).await?;
+    }
+    tracing::info!(user = viewer.id.0, "logged out");
+    Ok(())
+}
+
+/// Ends one of the viewer's sessions and returns its key; `None` if no session of theirs has this
+/// handle.
+pub async fn end_session(db: &PgPool, viewer: &Viewer, handle: Uuid) -> Result<Option<String>> {
+    let ended = sessions::db::end_by_handle(db, viewer.id, handle).await?;
+    if ended.is_some() {
+        tracing::info!(user = viewer.id.0, "ended a session");
+    }
+    Ok(ended)
+}
+
+/// Ends every token and every session but the one called `current`. A token has no session, so the
+/// API ends all of them.
+pub async fn end_other_sessions(db: &PgPool, viewer: &Viewer, current: Option<&str>) -> Result<()> {
+    sessions::db::end_others(db, viewer.id, current.unwrap_or_default()).await?;
+    tracing::info!(user = viewer.id.0, "ended all other sessions and all tokens");
+    Ok(())
+}
+
+/// Ends every token.
+pub async fn end_tokens(db: &PgPool, viewer: &Viewer) -> Result<()> {
+    tokens::db::end_all(db, viewer.id).await?;
+    tracing::info!(user = viewer.id.0, "ended all tokens");
+    Ok(())
+}
