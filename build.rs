@@ -1,4 +1,4 @@
-//! Makes the files a browser fetches: joined, named by their content, compressed once and for all.
+//! Builds the static files: joined, named by a hash of their content, and compressed.
 
 use std::{env, error::Error, fmt::Write as _, fs, io::Write as _, path::Path};
 
@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::error=htmx is not installed: run `npm ci` first, or let `bin/run` do it");
         return Ok(());
     };
-    // One file: as several deferred ones they race.
+    // One file, because several deferred scripts would race.
     let ours = fs::read_to_string("static/js/app.js")?;
     let script = format!("{}\n{}\n{ours}", htmx.trim_end(), hx_sse.trim_end());
     let style = fs::read_to_string("static/css/app.css")?;
@@ -30,10 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("ICON", "favicon.svg", "image/svg+xml; charset=utf-8", icon),
     ];
     for (constant, name, content_type, text) in texts {
-        let packed = [("br", brotli(&text)?), ("gz", gzip(&text)?)];
-        add(out, &mut table, constant, name, content_type, text.as_bytes(), Some(packed))?;
+        let compressed = [("br", brotli(&text)?), ("gz", gzip(&text)?)];
+        add(out, &mut table, constant, name, content_type, text.as_bytes(), Some(compressed))?;
     }
-    // Drawn from the SVG once, for what does not show it; packed already.
+    // Made from the SVG, for clients without SVG icons. Already compressed.
     for (constant, name, content_type) in [
         ("OLD_ICON", "favicon.ico", "image/x-icon"),
         ("TOUCH_ICON", "apple-touch-icon.png", "image/png"),
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes one file, as it is and packed, and the Rust that embeds it.
+/// Writes one file, plain and compressed, and appends the Rust that embeds it to `table`.
 fn add(
     out: &Path,
     table: &mut String,
@@ -56,7 +56,7 @@ fn add(
     name: &str,
     content_type: &str,
     content: &[u8],
-    packed: Option<[(&str, Vec<u8>); 2]>,
+    compressed: Option<[(&str, Vec<u8>); 2]>,
 ) -> Result<(), Box<dyn Error>> {
     let mut hash = String::new();
     for byte in Sha256::digest(content).iter().take(6) {
@@ -64,11 +64,11 @@ fn add(
     }
     fs::write(out.join(name), content)?;
     let mut embedded = String::new();
-    for (coding, bytes) in packed.into_iter().flatten() {
+    for (coding, bytes) in compressed.into_iter().flatten() {
         fs::write(out.join(format!("{name}.{coding}")), bytes)?;
         write!(embedded, r#"include_bytes!("{name}.{coding}"), "#)?;
     }
-    let packed =
+    let compressed =
         if embedded.is_empty() { "None".to_owned() } else { format!("Some([{embedded}])") };
     let (stem, extension) = name.rsplit_once('.').ok_or("a file without an extension")?;
     writeln!(
@@ -78,20 +78,20 @@ fn add(
             content_type: "{content_type}",
             etag: "\"{hash}\"",
             plain: include_bytes!("{name}"),
-            packed: {packed},
+            compressed: {compressed},
         }};"#
     )?;
     Ok(())
 }
 
 fn brotli(content: &str) -> std::io::Result<Vec<u8>> {
-    let mut packed = Vec::new();
-    brotli::CompressorWriter::new(&mut packed, 4096, 11, 22).write_all(content.as_bytes())?;
-    Ok(packed)
+    let mut compressed = Vec::new();
+    brotli::CompressorWriter::new(&mut compressed, 4096, 11, 22).write_all(content.as_bytes())?;
+    Ok(compressed)
 }
 
 fn gzip(content: &str) -> std::io::Result<Vec<u8>> {
-    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    packer.write_all(content.as_bytes())?;
-    packer.finish()
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(content.as_bytes())?;
+    encoder.finish()
 }

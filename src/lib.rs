@@ -1,17 +1,16 @@
-//! A place to share links and short texts, to vote, and to find things again.
+//! A site to share links and short texts, vote for them, and find them again.
 //!
-//! Every feature is a folder with the same files:
+//! Every feature is a folder with these files:
 //!
 //! | file       | holds                                                     |
 //! |------------|-----------------------------------------------------------|
-//! | `mod.rs`   | the nouns: types that cannot be built wrong, and rules    |
-//! | `db.rs`    | the verbs: every SQL statement of the feature             |
-//! | `pages.rs` | the face people see: HTML handlers and their view structs |
-//! | `api.rs`   | the face programs see: JSON handlers and wire structs     |
+//! | `mod.rs`   | the types, which cannot be built wrong, and their rules   |
+//! | `db.rs`    | every SQL statement of the feature                        |
+//! | `pages.rs` | the handlers for people: HTML, with their view structs    |
+//! | `api.rs`   | the handlers for programs: JSON, with their wire structs  |
 //!
-//! A verb that is more than SQL has a
-//! file named after it. [`routes`] lists every URL, `web` holds what the features share and knows
-//! none of them, and [`cli`] is what an operator types.
+//! An operation that is more than SQL has a file named after it. [`routes`] lists every URL, [`web`] has
+//! what the features share and knows none of them, and [`cli`] has the commands of an operator.
 
 pub mod backup;
 pub mod cli;

@@ -1,7 +1,7 @@
-//! From Markdown to HTML that is safe to show, and to a plain excerpt.
+//! Renders Markdown to safe HTML, and to plain text and excerpts.
 //!
-//! Two fences, one behind the other: the parser is told of no raw HTML, and what comes out passes
-//! a sanitiser with a short list of what is allowed.
+//! Two defences: raw HTML in the Markdown is treated as text, and the HTML of the renderer passes a
+//! sanitiser with a short allowlist.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -11,8 +11,8 @@ use pulldown_cmark::{
     CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd, TextMergeStream, html,
 };
 
-/// Headings below the page's own; no image (it would tell another site who reads), no `id` or
-/// `class` but a code block's language.
+/// Headings start below the page's own. No images, because loading one would tell another site who
+/// reads. No `id`, and no `class` except a code block's language.
 static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let tags = [
         "p",
@@ -56,15 +56,14 @@ static SANITISER: LazyLock<Builder<'static>> = LazyLock::new(|| {
     builder
 });
 
-/// Deeper nesting than anyone reads; beyond it the text of the inner parts stays, flat.
+/// The maximum depth of nesting. Beyond it the elements are dropped and their text stays.
 const MAX_DEPTH: usize = 16;
 
-/// How many bytes of HTML each byte of Markdown may become. A list of short links, which is the
-/// most that people write, comes to seven.
+/// The maximum size of the HTML, as a multiple of the Markdown's. A list of short links, the largest
+/// ratio that people write, comes to seven.
 const MAX_GROWTH: usize = 8;
 
-/// HTML that [`to_html`] made, now or when the post was written: the one kind of text that
-/// templates do not escape.
+/// HTML made by [`to_html`], now or when the post was written. Templates do not escape it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Html(String);
@@ -87,35 +86,35 @@ impl std::fmt::Display for Html {
 
 impl askama::filters::HtmlSafe for Html {}
 
-/// HTML with allowed elements only. Rendering the same text again gives the same.
+/// Renders to HTML with allowed elements only. The same text always gives the same HTML.
 ///
-/// What a few characters would blow up into a page that nobody can load, such as a table of ten
-/// thousand columns, stands there as it was typed.
+/// A text whose HTML would exceed `MAX_GROWTH`, such as a table of ten thousand columns, is shown as it
+/// was typed.
 pub fn to_html(markdown: &str) -> Html {
-    let most = markdown.len() * MAX_GROWTH + 1024;
-    let html = cleaned(shallow(linked(events(markdown))), most);
+    let limit = markdown.len() * MAX_GROWTH + 1024;
+    let html = sanitised(shallow(linked(events(markdown))), limit);
     let as_typed = || {
         let paragraph = [
             Event::Start(Tag::Paragraph),
             Event::Text(markdown.into()),
             Event::End(TagEnd::Paragraph),
         ];
-        cleaned(paragraph.into_iter(), usize::MAX).unwrap_or_default()
+        sanitised(paragraph.into_iter(), usize::MAX).unwrap_or_default()
     };
     Html(html.unwrap_or_else(as_typed))
 }
 
-/// `None` for what would be longer than `most` bytes.
-fn cleaned<'a>(events: impl Iterator<Item = Event<'a>>, most: usize) -> Option<String> {
+/// `None` if the HTML would be longer than `limit` bytes.
+fn sanitised<'a>(events: impl Iterator<Item = Event<'a>>, limit: usize) -> Option<String> {
     let mut unsafe_html = String::new();
     html::push_html(&mut unsafe_html, events);
-    if unsafe_html.len() > most {
+    if unsafe_html.len() > limit {
         return None;
     }
-    Some(SANITISER.clean(&unsafe_html).to_string()).filter(|html| html.len() <= most)
+    Some(SANITISER.clean(&unsafe_html).to_string()).filter(|html| html.len() <= limit)
 }
 
-/// The words alone, as a reader sees them, with one space between them.
+/// The plain text as a reader sees it, with one space between words.
 pub fn plain(markdown: &str) -> String {
     let mut text = String::new();
     for event in events(markdown) {
@@ -129,14 +128,14 @@ pub fn plain(markdown: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The first words as plain text, at most `length` characters, cut between words.
+/// The first words of the plain text: at most `length` characters, cut between words.
 pub fn excerpt(markdown: &str, length: usize) -> String {
-    // Four characters of Markdown for one of text is plenty, and bounds the work.
+    // Four characters of Markdown per character of text are enough, and bound the work.
     let whole = plain(&markdown.chars().take(length * 4).collect::<String>());
     if whole.chars().count() <= length {
         return whole;
     }
-    // One character is for the sign that there is more.
+    // One character is for the ellipsis.
     let start: String = whole.chars().take(length.saturating_sub(1)).collect();
     let ends_a_word = whole[start.len()..].starts_with(' ');
     let cut = if ends_a_word { start.len() } else { start.rfind(' ').unwrap_or(start.len()) };
@@ -155,7 +154,7 @@ fn events(markdown: &str) -> impl Iterator<Item = Event<'_>> {
             attrs: Vec::new(),
         }),
         Event::End(TagEnd::Heading(level)) => Event::End(TagEnd::Heading(below_page(level))),
-        // An image becomes a link to itself, with its description as the words.
+        // An image becomes a link to it, with its description as the text.
         Event::Start(Tag::Image { link_type, dest_url, id, .. }) => {
             Event::Start(Tag::Link { link_type, dest_url, title: CowStr::Borrowed(""), id })
         }
@@ -164,16 +163,16 @@ fn events(markdown: &str) -> impl Iterator<Item = Event<'_>> {
     })
 }
 
-/// Makes links of addresses that stand in the text bare, as people write them.
+/// Makes links of the bare URLs in the text.
 fn linked<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
     let mut finder = LinkFinder::new();
     finder.kinds(&[LinkKind::Url]);
-    let mut untouched = 0;
+    let mut inside = 0;
     TextMergeStream::new(events).flat_map(move |event| {
         match &event {
-            Event::Start(Tag::Link { .. } | Tag::CodeBlock(_)) => untouched += 1,
-            Event::End(TagEnd::Link | TagEnd::CodeBlock) => untouched -= 1,
-            Event::Text(text) if untouched == 0 && text.contains("://") => {
+            Event::Start(Tag::Link { .. } | Tag::CodeBlock(_)) => inside += 1,
+            Event::End(TagEnd::Link | TagEnd::CodeBlock) => inside -= 1,
+            Event::Text(text) if inside == 0 && text.contains("://") => {
                 return finder.spans(text).flat_map(|span| with_link(&span)).collect();
             }
             _ => {}
@@ -196,7 +195,7 @@ fn with_link(span: &linkify::Span) -> Vec<Event<'static>> {
     vec![Event::Start(link), Event::Text(text()), Event::End(TagEnd::Link)]
 }
 
-/// The page has its own `h1`, and lists use `h2`.
+/// `h3` and below: the page has its own `h1`, and lists use `h2`.
 fn below_page(level: HeadingLevel) -> HeadingLevel {
     match level {
         HeadingLevel::H1 | HeadingLevel::H2 | HeadingLevel::H3 => HeadingLevel::H3,
@@ -204,6 +203,7 @@ fn below_page(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
+/// Drops the elements nested deeper than [`MAX_DEPTH`], and keeps their text.
 fn shallow<'a>(events: impl Iterator<Item = Event<'a>>) -> impl Iterator<Item = Event<'a>> {
     let mut depth = 0;
     events.filter(move |event| match event {
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write_comes_out_as_they_meant_it() {
+    fn markdown_is_rendered_to_html() {
         let html = to_html(
             "# Hi *you*\n\n1 < 2, **b** ~~c~~ `d` [e](https://f.test)\n\n- g\n- h\n\n```rust\nfn i() {}\n```",
         );
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_dangerous_comes_through() {
+    fn dangerous_html_is_removed() {
         for attack in [
             "<script>alert(1)</script>",
             "<svg/onload=alert(1)>",
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn links_tell_search_engines_and_sites_nothing() {
+    fn links_pass_nothing_on_to_search_engines_and_other_sites() {
         assert_eq!(
             to_html("<https://a.test>").0.trim(),
             r#"<p><a href="https://a.test" rel="ugc nofollow noopener noreferrer">https://a.test</a></p>"#
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_stays_small() {
+    fn the_size_of_the_html_is_bounded() {
         let columns = |count: usize, rows: usize| {
             format!("{}\n{}\n{}", "|a".repeat(count), "|-".repeat(count), "|x\n".repeat(rows))
         };
@@ -342,14 +342,14 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_close_together_is_no_flood() {
+    fn dense_tables_and_lists_of_links_stay_within_the_bound() {
         let table = format!("|a|b|c|\n|-|-|-|\n{}", "|1|2|3|\n".repeat(500));
         assert_eq!(to_html(&table).0.matches("<td>").count(), 1500);
         let links = "- http://a.co\n".repeat(500);
         assert_eq!(to_html(&links).0.matches("<a href").count(), 500);
     }
 
-    /// Pieces that mean something to a Markdown parser, a browser or a sanitiser.
+    /// Fragments with a meaning to a Markdown parser, a browser or a sanitiser.
     fn fragments() -> impl Strategy<Value = String> {
         let fragment = prop::sample::select(vec![
             "<script>",
@@ -440,12 +440,12 @@ mod tests {
             "<a@b.test>",
             "<https://b.test/'\">",
         ]);
-        prop::collection::vec(fragment, 0..40).prop_map(|pieces| pieces.concat())
+        prop::collection::vec(fragment, 0..40).prop_map(|fragments| fragments.concat())
     }
 
     proptest! {
         #[test]
-        fn any_text_gives_allowed_elements_and_cleaning_again_changes_nothing(
+        fn any_text_gives_allowed_elements_and_sanitising_again_changes_nothing(
             text in prop_oneof![
                 "[<>a-z/=\"'&;:#*_`~\\[\\]()!| \\n0-9-]{0,80}",
                 any::<String>(),
@@ -455,14 +455,14 @@ mod tests {
         ) {
             let html = to_html(&text).0;
             prop_assert!(is_allowed(&html), "{}", html);
-            // The sanitiser reads as a browser reads: it finds nothing that was hidden.
+            // The sanitiser parses as a browser does, and finds nothing hidden.
             prop_assert_eq!(SANITISER.clean(&html).to_string(), &html[..]);
             prop_assert_eq!(to_html(&text).0, &html[..]);
             prop_assert!(html.len() <= text.len() * MAX_GROWTH + 1024);
         }
 
         #[test]
-        fn an_excerpt_is_one_line_and_never_longer_than_asked(
+        fn an_excerpt_is_one_line_and_within_its_length(
             text in prop_oneof![any::<String>(), fragments()], length in 1..60usize
         ) {
             let excerpt = excerpt(&text, length);
@@ -471,7 +471,7 @@ mod tests {
         }
     }
 
-    /// Every tag in the HTML is one of ours with none but its own attributes.
+    /// Whether the HTML has only allowed tags with allowed attributes.
     fn is_allowed(html: &str) -> bool {
         let allowed = |tag: &str| {
             let tag = tag.trim_start_matches('/');

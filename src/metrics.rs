@@ -1,8 +1,7 @@
-//! What a process counts of itself, for Prometheus: nothing in it names a person, an address or a
-//! word that somebody wrote.
+//! The metrics of this process, for Prometheus. None of them names a person, an address or anything
+//! that people wrote.
 //!
-//! The counters are the process's, like its log. What another part of the site wants counted is one
-//! more field here; its labels are words of the program, never of a request.
+//! A new metric is one more field here. Its labels come from the program, never from a request.
 
 use std::{
     borrow::Cow,
@@ -21,7 +20,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-/// From what memory knows to what is given up on (`web::limits`).
+/// Buckets from an answer out of memory to the timeout (`web::middleware::timeout`).
 const SECONDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
@@ -46,7 +45,7 @@ pub struct Metrics {
     rows_deleted: Counters<1>,
 }
 
-/// Those of this process.
+/// The metrics of this process.
 pub fn metrics() -> &'static Metrics {
     static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
     &METRICS
@@ -56,40 +55,40 @@ impl Metrics {
     fn new() -> Metrics {
         let mut all = Registry::with_prefix("social_post");
         let now = unix_now();
-        add::<Gauge<f64, AtomicU64>>(&mut all, "start_time_seconds", "When the process began")
+        add::<Gauge<f64, AtomicU64>>(&mut all, "start_time_seconds", "When the process started")
             .set(now);
         let build = add::<Gauges<1>>(&mut all, "build_info", "Which version runs");
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION").into())]).set(1);
         let durations: Family<_, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(SECONDS));
-        let help = "From the whole head of a request to its answer, by route";
+        let help = "From the complete head of a request to its response, by route";
         all.register("request_duration_seconds", help, durations.clone());
         Metrics {
             durations,
-            requests: add(&mut all, "requests", "Answers, by method, route and status"),
-            in_flight: add(&mut all, "requests_in_flight", "Requests that wait for their answer"),
-            refused: add(&mut all, "refused", "Requests beyond a budget, by what was asked for"),
+            requests: add(&mut all, "requests", "Responses, by method, route and status"),
+            in_flight: add(&mut all, "requests_in_flight", "Requests that wait for their response"),
+            refused: add(&mut all, "refused", "Requests over a rate limit, by action"),
             page_cache_hits: add(
                 &mut all,
                 "page_cache_hits",
-                "Responses from the page cache; they count in no other metric",
+                "Responses from the page cache, which no other metric counts",
             ),
-            connections: add(&mut all, "database_connections", "Those of the pool, by state"),
+            connections: add(&mut all, "database_connections", "Connections of the pool, by state"),
             connections_limit: add(
                 &mut all,
                 "database_connections_limit",
-                "The most that the pool may have",
+                "The most connections that the pool may have",
             ),
             connection_timeouts: add(
                 &mut all,
                 "database_connection_timeouts",
-                "Work that had no connection within a second",
+                "Work that got no connection within a second",
             ),
-            hashes: add(&mut all, "password_hashes", "Passwords being looked at, by state"),
+            hashes: add(&mut all, "password_hashes", "Passwords being hashed or checked, by state"),
             task_successes: add(
                 &mut all,
                 "task_last_success_timestamp_seconds",
-                "When a background task last did what it should",
+                "When a background task last succeeded",
             ),
             task_failures: add(
                 &mut all,
@@ -97,25 +96,35 @@ impl Metrics {
                 "Rounds of a background task that failed",
             ),
             rows: add(&mut all, "rows", "Rows of a table, as the database estimates them"),
-            rows_inserted: add(&mut all, "rows_inserted", "Rows ever added to a table, by anybody"),
+            rows_inserted: add(
+                &mut all,
+                "rows_inserted",
+                "Rows ever added to a table, by any program",
+            ),
             rows_deleted: add(
                 &mut all,
                 "rows_deleted",
-                "Rows ever removed from a table, by anybody",
+                "Rows ever removed from a table, by any program",
             ),
             registry: all,
         }
     }
 
-    /// A request that waits for its answer for as long as this lives.
-    pub fn begun(&self) -> InFlight {
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn request_started(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
     /// `route` is the pattern that matched, not the address.
-    pub fn answered(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
-        // A client may invent as many as it likes.
+    pub fn request_completed(
+        &self,
+        method: &Method,
+        route: &str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        // A client may invent any number of methods.
         const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         let method = KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
         let route = [("route", Cow::Owned(route.to_owned()))];
@@ -125,23 +134,23 @@ impl Metrics {
         self.requests.get_or_create(&[("method", method.into()), route, status]).inc();
     }
 
-    /// Somebody was told to come back later.
+    /// A request was over the rate limit of `what`.
     pub fn refused(&self, what: &'static str) {
         self.refused.get_or_create(&[("what", what.into())]).inc();
     }
 
-    /// A response came from the page cache, which is outside of the other counters.
+    /// A response came from the page cache, which is outside the layer of the other counters.
     pub fn page_cache_hit(&self) {
         self.page_cache_hits.inc();
     }
 
-    pub fn no_connection_in_time(&self) {
+    pub fn connection_timed_out(&self) {
         self.connection_timeouts.inc();
     }
 
     pub fn task_succeeded(&self, task: &'static str) {
         self.task_successes.get_or_create(&[("task", task.into())]).set(unix_now());
-        // There from the first round on, so that its first failure is a change.
+        // Present from the first round on, so that the first failure shows as an increase.
         let _ = self.task_failures.get_or_create(&[("task", task.into())]);
     }
 
@@ -149,20 +158,20 @@ impl Metrics {
         self.task_failures.get_or_create(&[("task", task.into())]).inc();
     }
 
-    /// The connections of the pool: idle, busy, and how many there may be.
+    /// The connections of the pool: idle, busy, and the limit.
     pub fn set_connections(&self, idle: i64, busy: i64, limit: i64) {
         self.connections.get_or_create(&[("state", "idle".into())]).set(idle);
         self.connections.get_or_create(&[("state", "busy".into())]).set(busy);
         self.connections_limit.set(limit);
     }
 
-    /// The password hashes being computed, and those waiting for their turn.
+    /// The password hashes being computed, and those that wait for a permit.
     pub fn set_password_hashes(&self, running: i64, waiting: i64) {
         self.hashes.get_or_create(&[("state", "running".into())]).set(running);
         self.hashes.get_or_create(&[("state", "waiting".into())]).set(waiting);
     }
 
-    /// What Postgres' statistics say of a table.
+    /// Postgres' statistics of a table.
     pub fn set_table(&self, name: String, rows: i64, inserted: i64, deleted: i64) {
         let label = [("table", Cow::Owned(name))];
         let set = |counter: &Counters<1>, to: i64| {
@@ -173,7 +182,7 @@ impl Metrics {
         set(&self.rows_deleted, deleted);
     }
 
-    /// Everything, in the form that Prometheus reads.
+    /// All metrics, in the format that Prometheus reads.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
@@ -181,7 +190,7 @@ impl Metrics {
     }
 }
 
-/// Counts a request until it is answered, or given up.
+/// Counts a request until it is answered or dropped.
 pub struct InFlight(Gauge);
 
 impl Drop for InFlight {

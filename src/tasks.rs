@@ -1,4 +1,4 @@
-//! Work beside the requests that must not stop for good: an error or a panic only postpones it.
+//! Background tasks. An error or a panic only delays them: they are retried.
 
 use std::{future::Future, time::Duration};
 
@@ -6,23 +6,23 @@ use tokio::time::sleep;
 
 use crate::metrics::metrics;
 
-/// Before a round that failed is tried again; doubled each time, up to [`LONGEST`].
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_mins(1);
+/// The delay before a failed round is retried; doubled each time, up to [`MAX_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_mins(1);
 
-/// Does `round` again and again, each time after the pause that the last one asked for, until one
-/// asks for none. `/metrics` says when `task` last succeeded and how often it failed.
+/// Runs `round` repeatedly, each time after the pause that the last one returned, until one returns
+/// `None`. `/metrics` reports when `task` last succeeded and how often it failed.
 pub async fn supervise<F>(task: &'static str, mut round: impl FnMut() -> F)
 where
     F: Future<Output = anyhow::Result<Option<Duration>>> + Send + 'static,
 {
-    let mut retry = PAUSE;
+    let mut retry = FIRST_RETRY;
     loop {
-        // A task of its own, so that a panic ends the round and not the rounds.
+        // In a task of its own, so that a panic ends this round only.
         let pause = match tokio::spawn(round()).await {
             Ok(Ok(pause)) => {
                 metrics().task_succeeded(task);
-                retry = PAUSE;
+                retry = FIRST_RETRY;
                 match pause {
                     Some(pause) => pause,
                     None => return,
@@ -37,7 +37,7 @@ where
                 tracing::warn!(task, cause, "a background task failed and is tried again");
                 metrics().task_failed(task);
                 let pause = retry;
-                retry = (retry * 2).min(LONGEST);
+                retry = (retry * 2).min(MAX_RETRY);
                 pause
             }
         };
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_round_that_fails_or_panics_is_done_again_until_none_is_wanted() {
+    async fn a_round_that_fails_or_panics_is_retried_until_one_returns_none() {
         let rounds = Arc::new(AtomicU32::new(0));
         supervise("test", || {
             let rounds = rounds.clone();

@@ -1,11 +1,11 @@
-//! Text that people type, made into one form before any rule looks at it.
+//! Normalization of the text that people type, before any rule checks it.
 //!
-//! Both forms are NFC (Unicode Standard Annex 15), so that what looks the same is the same, and
-//! free of what a database or a page cannot hold. Cleaning is idempotent.
+//! Lines and blocks become NFC (Unicode Standard Annex 15), so that texts that look the same are equal,
+//! and have no characters that a database or a page cannot hold. Normalizing twice changes nothing.
 
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
-/// Why a text is refused whatever field it is for.
+/// Why a text is refused in any field. The messages follow the name of the field: "The title has ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadText {
     #[error("has a character that cannot be stored (a control character)")]
@@ -16,14 +16,18 @@ pub enum BadText {
     Accents,
 }
 
-/// One line: trimmed, NFC, without control characters, direction overrides and stacked accents.
+/// Normalizes one line: trimmed and in NFC.
+///
+/// # Errors
+///
+/// For control characters, direction overrides and stacked accents.
 pub fn line(text: &str) -> Result<String, BadText> {
     let text: String = text.nfc().collect();
     let text = text.trim();
     if text.chars().any(is_unprintable) {
         return Err(BadText::Control);
     }
-    if text.chars().any(turns_direction) {
+    if text.chars().any(changes_direction) {
         return Err(BadText::Direction);
     }
     if stacks_accents(text) {
@@ -32,8 +36,11 @@ pub fn line(text: &str) -> Result<String, BadText> {
     Ok(text.to_owned())
 }
 
-/// Several lines: NFC, line ends as `\n`, no space at the end. Tabs stay; other control
-/// characters are refused.
+/// Normalizes several lines: NFC, line ends as `\n`, no space at the end. Tabs stay.
+///
+/// # Errors
+///
+/// For other control characters and for stacked accents.
 pub fn block(text: &str) -> Result<String, BadText> {
     let text: String = text.replace("\r\n", "\n").replace('\r', "\n").nfc().collect();
     let text = text.trim_end();
@@ -46,33 +53,34 @@ pub fn block(text: &str) -> Result<String, BadText> {
     Ok(text.to_owned())
 }
 
-/// Whether a reader would see anything at all.
+/// Whether the text has any character that a reader sees.
 pub fn is_visible(text: &str) -> bool {
     text.chars().any(|c| !c.is_whitespace() && !is_blank(c))
 }
 
-/// The same line without the characters that [`line`] refuses: for text that nobody typed here.
+/// Removes the characters that [`line`] refuses, for text that comes from elsewhere, such as imports.
 pub fn repair_line(text: &str) -> String {
-    let text: String = text.nfc().filter(|c| !is_unprintable(*c) && !turns_direction(*c)).collect();
+    let text: String =
+        text.nfc().filter(|c| !is_unprintable(*c) && !changes_direction(*c)).collect();
     text.trim().to_owned()
 }
 
-/// The same lines without the characters that [`block`] refuses.
+/// Removes the characters that [`block`] refuses.
 pub fn repair_block(text: &str) -> String {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     text.chars().filter(|c| !is_unprintable(*c) || matches!(c, '\n' | '\t')).collect()
 }
 
-/// Control characters, and the code points that are no characters.
+/// Control characters and Unicode noncharacters.
 fn is_unprintable(c: char) -> bool {
     c.is_control() || (u32::from(c) & 0xFFFE) == 0xFFFE || ('\u{FDD0}'..='\u{FDEF}').contains(&c)
 }
 
-fn turns_direction(c: char) -> bool {
+fn changes_direction(c: char) -> bool {
     matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{061C}')
 }
 
-/// Characters that take room or none, and show nothing.
+/// Characters that show nothing, whether they take up space or not.
 fn is_blank(c: char) -> bool {
     matches!(
         c,
@@ -83,13 +91,19 @@ fn is_blank(c: char) -> bool {
     ) || is_combining_mark(c)
 }
 
-/// More than four marks on one letter reach into the lines above and below.
+/// Whether a letter has more than four combining marks: they would reach into the lines above and below.
 fn stacks_accents(text: &str) -> bool {
     let mut marks = 0;
     text.chars().any(|c| {
         marks = if is_combining_mark(c) { marks + 1 } else { 0 };
         marks > 4
     })
+}
+
+/// A number with its noun: `1 post`, `3 posts`.
+pub fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 #[cfg(test)]
@@ -99,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_or_stored_is_refused() {
+    fn text_that_cannot_be_seen_or_stored_is_refused() {
         assert_eq!(line("a\0b"), Err(BadText::Control));
         assert_eq!(line("a\u{85}b"), Err(BadText::Control));
         assert_eq!(line("admin\u{202E}txt"), Err(BadText::Direction));
@@ -111,14 +125,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cleaning_twice_changes_nothing_more(text: String) {
-            for clean in [line, block] {
-                if let Ok(once) = clean(&text) {
-                    prop_assert_eq!(clean(&once), Ok(once.clone()));
+        fn normalizing_twice_changes_nothing_more(text: String) {
+            for normalize in [line, block] {
+                if let Ok(once) = normalize(&text) {
+                    prop_assert_eq!(normalize(&once), Ok(once.clone()));
                 }
             }
-            for mended in [line(&repair_line(&text)), block(&repair_block(&text))] {
-                prop_assert_eq!(mended.is_err_and(|bad| bad != BadText::Accents), false);
+            for repaired in [line(&repair_line(&text)), block(&repair_block(&text))] {
+                prop_assert_eq!(repaired.is_err_and(|bad| bad != BadText::Accents), false);
             }
         }
     }

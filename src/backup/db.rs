@@ -1,9 +1,8 @@
-//! What a backup asks of the database, and what a restored one must not keep.
-//!
-//! It writes to tables of `users`, which no other feature's `db.rs` does: all of these at once, and
-//! for everybody.
+//! What a backup asks of the database, and what a restored database must not keep.
 
 use sqlx::PgPool;
+
+use crate::transfer::tables::{Backup, TABLES};
 
 /// The server's version, such as 15.
 pub async fn server(db: &PgPool) -> sqlx::Result<u32> {
@@ -14,7 +13,7 @@ pub async fn server(db: &PgPool) -> sqlx::Result<u32> {
     Ok(version.unsigned_abs())
 }
 
-/// Whether a Social Post is in the database.
+/// Whether the database is one of Social Post.
 pub async fn is_ours(db: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "select to_regclass('_sqlx_migrations') is not null and to_regclass('users') is not null",
@@ -23,7 +22,7 @@ pub async fn is_ours(db: &PgPool) -> sqlx::Result<bool> {
     .await
 }
 
-/// Whether the database has no table, view, function or schema of anybody's.
+/// Whether the database has no table, view, function or schema, except those of extensions.
 pub async fn is_empty(db: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "with ours as (
@@ -41,33 +40,26 @@ pub async fn is_empty(db: &PgPool) -> sqlx::Result<bool> {
     .await
 }
 
-/// Ends every session and every token, and voids every link and every known device. In a file of our
-/// own there are none but tokens; other dumps may have them all.
-pub async fn end_everything(db: &PgPool) -> sqlx::Result<()> {
+/// Clears the tables that a backup leaves out, and ends every token. Our own files have no such rows;
+/// other dumps may have them.
+pub async fn end_sessions(db: &PgPool) -> sqlx::Result<()> {
     let mut tx = db.begin().await?;
-    for statement in [
-        "delete from tower_sessions.session",
-        "delete from mailed_links",
-        "delete from known_devices",
-        "delete from password_tries",
-        "update users set auth_epoch = auth_epoch + 1",
-    ] {
-        sqlx::query(statement).execute(&mut *tx).await?;
+    for table in TABLES.iter().filter(|table| matches!(table.backup, Backup::LeftOut(_))) {
+        let delete = format!("delete from {}", table.name);
+        sqlx::query(&delete).execute(&mut *tx).await?;
     }
+    sqlx::query("update users set auth_epoch = auth_epoch + 1").execute(&mut *tx).await?;
     tx.commit().await
 }
 
-/// How many people, posts and votes there are.
-pub async fn tally(db: &PgPool) -> sqlx::Result<(i64, i64, i64)> {
-    sqlx::query_as(
-        "select (select count(*) from users), (select count(*) from posts), (select count(*) from votes)",
-    )
-    .fetch_one(db)
-    .await
-}
-
-/// Tells the planner what the tables hold now, and spares their first readers some work.
-pub async fn tidy(db: &PgPool) -> sqlx::Result<()> {
-    let statement = "vacuum (analyze) users, posts, post_ranks, post_search, votes, imported_posts";
-    sqlx::raw_sql(statement).execute(db).await.map(drop)
+/// How many rows there are of what a restore reports, with the names for one and for many.
+pub async fn counts(db: &PgPool) -> sqlx::Result<Vec<(i64, &'static str, &'static str)>> {
+    let mut counts = Vec::new();
+    for table in &TABLES {
+        if let Backup::Counted(one, many) = table.backup {
+            let count = format!("select count(*) from {}", table.name);
+            counts.push((sqlx::query_scalar(&count).fetch_one(db).await?, one, many));
+        }
+    }
+    Ok(counts)
 }

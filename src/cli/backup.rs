@@ -1,4 +1,4 @@
-//! `backup` and `restore`: the whole site in one file, and back.
+//! `backup` and `restore`: the whole site to one file, and back.
 
 use std::{
     ffi::OsString,
@@ -14,18 +14,20 @@ use indicatif::ProgressBar;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use crate::{
-    backup::{self, BackupError, Client, db},
+    backup::{BackupError, Client, checksum, db},
     cli::{Failure, close, migrate, open, say},
     config::Settings,
-    doctor::{counted, data},
+    doctor::data,
+    text::counted,
+    transfer::import,
 };
 
-/// Writes the site to `file`, which is there only once it is whole; `-` is standard output.
+/// Writes the site to `file`, which appears only once it is complete; `-` is standard output.
 pub async fn backup(settings: &Settings, file: &Path) -> Result<(), Failure> {
     let is_stream = file == Path::new("-");
     if !is_stream && file.symlink_metadata().is_ok() {
         return Err(Failure::Configuration(format!(
-            "{} is there already: name another file, or remove that one",
+            "{} exists already: name another file, or remove that one",
             file.display()
         )));
     }
@@ -45,10 +47,10 @@ async fn to_stream(pool: &PgPool, options: &PgConnectOptions) -> Result<(), Fail
 }
 
 async fn to_file(pool: &PgPool, options: &PgConnectOptions, path: &Path) -> Result<(), Failure> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let client = client(pool, options).await?;
     let part = PathBuf::from([path.as_os_str(), ".part".as_ref()].join(&OsString::new()));
-    let mut file = locked(&part)?;
+    let mut file = open_locked(&part)?;
     let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
     let dumped = client.dump(&mut file, |bytes| {
         if let Some(bar) = &bar {
@@ -63,7 +65,7 @@ async fn to_file(pool: &PgPool, options: &PgConnectOptions, path: &Path) -> Resu
     let bytes = match dumped {
         Ok(bytes) => bytes,
         Err(err) => {
-            // Half a backup is none.
+            // An incomplete backup is useless.
             let _ = fs::remove_file(&part);
             return Err(err.into());
         }
@@ -73,12 +75,12 @@ async fn to_file(pool: &PgPool, options: &PgConnectOptions, path: &Path) -> Resu
         .and_then(|()| fs::rename(&part, path))
         .and_then(|()| File::open(parent.unwrap_or(Path::new(".")))?.sync_all())
         .with_context(|| format!("cannot keep {}", path.display()))?;
-    eprintln!("{}: {} in {} s", path.display(), size(bytes), begun.elapsed().as_secs());
+    eprintln!("{}: {} in {} s", path.display(), size(bytes), started.elapsed().as_secs());
     Ok(())
 }
 
-/// For the owner only. What a killed backup left is begun anew.
-fn locked(part: &Path) -> Result<File, Failure> {
+/// Opens and locks the temporary file, for its owner only. What a killed backup left is overwritten.
+fn open_locked(part: &Path) -> Result<File, Failure> {
     let failed = || format!("cannot write {}", part.display());
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
@@ -106,14 +108,14 @@ fn size(bytes: u64) -> String {
     format!("{}.{} MB", tenths / 10, tenths % 10)
 }
 
-/// Brings a backup into an empty database and sees to it that it is whole, current and nobody's
-/// session.
+/// Restores a backup into an empty database, applies pending migrations, ends all sessions and checks
+/// the data.
 pub async fn restore(settings: &Settings, file: &Path) -> Result<(), Failure> {
-    let begun = Instant::now();
-    // First, so that a bad file touches nothing, not even makes an empty cluster.
-    backup::verify(file)?;
+    let started = Instant::now();
+    // First, so that a bad file changes nothing and creates no cluster.
+    checksum::verify(file)?;
     let (pool, options, local) = open(settings).await?;
-    let done = restore_into(&pool, &options, file, begun).await;
+    let done = restore_into(&pool, &options, file, started).await;
     close(pool, local).await;
     done
 }
@@ -122,7 +124,7 @@ async fn restore_into(
     pool: &PgPool,
     options: &PgConnectOptions,
     file: &Path,
-    begun: Instant,
+    started: Instant,
 ) -> Result<(), Failure> {
     if !db::is_empty(pool).await? {
         return Err(BackupError::NotEmpty.into());
@@ -140,14 +142,16 @@ async fn restore_into(
     }
     loaded?;
     migrate::up(pool).await?;
-    db::end_everything(pool).await.context(
+    db::end_sessions(pool).await.context(
         "restored, but sessions and tokens are not ended: restore into another empty database",
     )?;
-    db::tidy(pool).await?;
-    let (people, posts, votes) = db::tally(pool).await?;
+    import::db::vacuum(pool).await?;
+    let counts = db::counts(pool).await?.into_iter();
+    let counts: Vec<_> = counts.map(|(count, one, many)| counted(count, one, many)).collect();
     eprintln!(
-        "restored {posts} posts, {votes} votes and {people} people in {} s; everybody has to log in anew",
-        begun.elapsed().as_secs()
+        "restored {} in {} s; everyone has to log in again",
+        counts.join(", "),
+        started.elapsed().as_secs()
     );
     let found = data::check(pool).await?;
     for finding in &found {

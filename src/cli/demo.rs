@@ -1,4 +1,4 @@
-//! `demo`: something to look at.
+//! `demo`: sample posts, people and votes.
 
 use anyhow::Context as _;
 use sqlx::PgPool;
@@ -6,17 +6,19 @@ use time::OffsetDateTime;
 
 use crate::{
     cli::{Failure, import::added},
-    transfer::import::{db, demo::Demo},
+    transfer::import::demo::{Demo, db},
 };
 
 pub async fn run(db: &PgPool) -> Result<(), Failure> {
-    let demo = Demo::ours().context("the demo is damaged")?;
-    match db::add_demo(db, &demo, OffsetDateTime::now_utc()).await? {
+    let demo = Demo::load().context("the demo is damaged")?;
+    match db::add(db, &demo, OffsetDateTime::now_utc()).await? {
         Some(tally) => {
             eprintln!("{} added. They cannot log in; sign up to join them.", added(tally));
         }
         None => {
-            eprintln!("The demo, or somebody with a name from it, is here already: nothing added.");
+            eprintln!(
+                "The demo, or somebody with a name from it, exists already: nothing was added."
+            );
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `doctor`: what is wrong, and the line that mends it.
+//! `doctor`: what is wrong, and how to fix it.
 
 use std::time::Duration;
 
@@ -13,17 +13,18 @@ use crate::{
         migrations::{self, Mismatch},
         pool, replica,
     },
-    doctor::{Finding, Severity, counted, data, repair, server, settings as chosen},
+    doctor::{Finding, Severity, data, repair, server, settings as configuration},
+    text::counted,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Says every finding as soon as it is there. Problems end it with exit code 3.
+/// Prints each finding as soon as it is known. Problems end it with exit code 3.
 pub async fn run(settings: &Settings, is_repair: bool) -> Result<(), Failure> {
     let mut report = Report::default();
-    report.add(chosen::check(settings))?;
-    report.add(chosen::files(settings))?;
-    report.add(chosen::disk(settings))?;
+    report.add(configuration::check(settings))?;
+    report.add(configuration::files(settings))?;
+    report.add(configuration::disk(settings))?;
     match &settings.database {
         Database::Url(options) => database(&mut report, settings, options, is_repair).await?,
         Database::Local => local(&mut report, settings, is_repair).await?,
@@ -32,11 +33,11 @@ pub async fn run(settings: &Settings, is_repair: bool) -> Result<(), Failure> {
 }
 
 async fn local(report: &mut Report, settings: &Settings, is_repair: bool) -> Result<(), Failure> {
-    // To look must not make anything.
+    // A check must not create anything.
     if settings.data_dir.join("postgres").symlink_metadata().is_err() {
         let what = format!("there is no database in {} yet", settings.data_dir.display());
-        let mend = "`social-post serve` makes one, or set DATABASE_URL to use another";
-        return report.add(vec![Finding::note("database", what, mend)]);
+        let fix = "`social-post serve` creates one, or set DATABASE_URL to use another";
+        return report.add(vec![Finding::note("database", what, fix)]);
     }
     match LocalPostgres::join(&settings.data_dir).await {
         Ok(local) => {
@@ -45,8 +46,8 @@ async fn local(report: &mut Report, settings: &Settings, is_repair: bool) -> Res
             done
         }
         Err(err) => {
-            let mend = "see its logs in DATA_DIR/postgres/log";
-            report.add(vec![Finding::problem("database", err.to_string(), mend)])
+            let fix = "see its logs in DATA_DIR/postgres/log";
+            report.add(vec![Finding::problem("database", err.to_string(), fix)])
         }
     }
 }
@@ -68,25 +69,26 @@ async fn database(
 
 async fn unreachable(options: &PgConnectOptions) -> Option<Finding> {
     let visit = async { options.connect().await?.close().await };
-    let err = match timeout(PATIENCE, visit).await {
+    let err = match timeout(CONNECT_TIMEOUT, visit).await {
         Ok(Ok(())) => return None,
         Ok(Err(err)) => err,
         Err(_) => {
-            let what = format!("the database does not answer within {} s", PATIENCE.as_secs());
-            let mend = "see whether it runs, hangs or is behind a firewall";
-            return Some(Finding::problem("database", what, mend));
+            let what =
+                format!("the database does not answer within {} s", CONNECT_TIMEOUT.as_secs());
+            let fix = "check whether it runs, hangs or is behind a firewall";
+            return Some(Finding::problem("database", what, fix));
         }
     };
     let code = err.as_database_error().and_then(sqlx::error::DatabaseError::code);
     let name = options.get_database().unwrap_or(options.get_username());
-    let mend = match code.as_deref() {
+    let fix = match code.as_deref() {
         Some("28P01" | "28000") => "correct the name and the password in DATABASE_URL".to_owned(),
         Some("3D000") => format!("createdb {name}"),
         Some(code) if code.starts_with("53") => "close other connections to it".to_owned(),
         Some(_) => "see the log of that server".to_owned(),
         None => "start Postgres, or correct the host and the port in DATABASE_URL".to_owned(),
     };
-    Some(Finding::problem("database", format!("the database does not let us in: {err}"), mend))
+    Some(Finding::problem("database", format!("the database refuses the connection: {err}"), fix))
 }
 
 async fn look(
@@ -98,37 +100,36 @@ async fn look(
     report.add(server::check(db, settings).await?)?;
     report.add(replica(db, settings).await?)?;
     if let Some(mismatch) = migrations::mismatch(db).await? {
-        let mend = match mismatch {
+        let fix = match mismatch {
             Mismatch::Behind | Mismatch::Unfinished => "social-post migrate up",
             Mismatch::Ahead => "run the newer social-post, or its `social-post migrate down`",
             Mismatch::Foreign => "social-post migrate status, and the program that migrated it",
         };
-        return report.add(vec![Finding::problem("schema", mismatch.to_string(), mend)]);
+        return report.add(vec![Finding::problem("schema", mismatch.to_string(), fix)]);
     }
-    report.add(data::sweeping(db, &settings.site).await?)?;
+    report.add(data::leftovers(db, &settings.site).await?)?;
     let found = data::check(db).await?;
     if !is_repair {
         return report.add(found);
     }
-    let mended = repair::all(db).await?;
-    for line in mended.lines() {
+    for line in repair::all(db).await?.lines() {
         say(line)?;
     }
-    // Looked at again: whatever is said now is still so.
+    // Checked again: what is reported now was not repaired.
     report.add(data::check(db).await?)
 }
 
-/// The site does without a replica, and the primary has all the work then.
+/// The site works without its replica, but the primary has all the load then.
 async fn replica(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding>> {
     let Some(config::Replica(options)) = &settings.replica else { return Ok(Vec::new()) };
     let fault = replica::fault(options, db).await?;
-    let mend = "see its log and pg_stat_replication of the primary, or remove DATABASE_REPLICA_URL";
+    let fix = "see its log and pg_stat_replication of the primary, or remove DATABASE_REPLICA_URL";
     let finding =
-        |fault| Finding::problem("replica", format!("the replica is left out: {fault}"), mend);
+        |fault| Finding::problem("replica", format!("the replica is left out: {fault}"), fix);
     Ok(fault.map(finding).into_iter().collect())
 }
 
-/// What was found so far.
+/// How much was found so far.
 #[derive(Default)]
 struct Report {
     problems: usize,

@@ -14,9 +14,9 @@ use crate::{
     config::{LogFormat, Settings},
 };
 
-/// The most these libraries may say, whatever `RUST_LOG` asks for: the rest holds cookies, session
-/// ids, bound values or the words of a post, or is said once for each bad cookie that somebody sends.
-const QUIET: [(&str, LevelFilter); 6] = [
+/// The most verbose level of these libraries, even where `RUST_LOG` asks for more: the rest holds
+/// cookies, session ids, bound values or the text of posts, or is logged once for each bad cookie.
+const LIMITED: [(&str, LevelFilter); 6] = [
     ("html5ever", LevelFilter::OFF),
     ("tower_sessions", LevelFilter::OFF),
     ("tower_cookies", LevelFilter::OFF),
@@ -31,9 +31,9 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
             "RUST_LOG is not a filter such as info or social_post=debug".to_owned(),
         )
     })?;
-    let is_fit = filter_fn(|line| {
-        let quiet = QUIET.iter().find(|(library, _)| line.target().starts_with(library));
-        quiet.is_none_or(|(_, most)| line.level() <= most)
+    let within_limits = filter_fn(|line| {
+        let limited = LIMITED.iter().find(|(library, _)| line.target().starts_with(library));
+        limited.is_none_or(|(_, most)| line.level() <= most)
     });
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let lines = tracing_subscriber::fmt::layer()
@@ -44,8 +44,8 @@ pub fn start(settings: &Settings) -> Result<(), Failure> {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(is_fit).with(lines).init();
-    // A line of the log like any other: the library's own hook writes several, in no format.
+    tracing_subscriber::registry().with(filter).with(within_limits).with(lines).init();
+    // One line in the log's format: the standard hook writes several lines of plain text.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, cause = panic.payload_as_str().unwrap_or_default(), "panicked");

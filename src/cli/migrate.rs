@@ -5,8 +5,9 @@ use sqlx::PgPool;
 
 use crate::{
     cli::{Failure, say},
-    database::migrations::{self, Course, Forecast, State},
-    doctor::{counted, repair},
+    database::migrations::{self, Forecast, State, Target},
+    doctor::repair,
+    text::counted,
 };
 
 #[derive(Debug, Subcommand)]
@@ -16,7 +17,7 @@ pub enum Migrate {
         #[command(flatten)]
         how: How,
     },
-    /// Take back the last migrations
+    /// Revert the last migrations
     Down {
         /// How many
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
@@ -37,35 +38,35 @@ pub enum Migrate {
 
 #[derive(Debug, clap::Args)]
 pub struct How {
-    /// Only say what would run, which locks it would take and for how long: it is tried in a
-    /// transaction that is rolled back. A lock that an earlier migration takes is named there only.
-    /// Exit code 3 where it would fail or keep people waiting
+    /// Only say what would run, which locks it would take and for how long, found out in a transaction
+    /// that is rolled back. Each lock is listed with the first migration that takes it. The exit code
+    /// is 3 if it would fail or keep people waiting
     #[arg(long)]
     check: bool,
 }
 
 pub async fn run(db: &PgPool, command: Migrate) -> Result<(), Failure> {
-    let (course, how) = match command {
-        Migrate::Up { how } => (Course::Up, how),
-        Migrate::Down { steps, how } => (Course::Down(steps.into()), how),
-        Migrate::To { version, how } => (Course::To(version), how),
+    let (target, how) = match command {
+        Migrate::Up { how } => (Target::Up, how),
+        Migrate::Down { steps, how } => (Target::Down(steps.into()), how),
+        Migrate::To { version, how } => (Target::To(version), how),
         Migrate::Status => return status(db).await,
     };
     if how.check {
-        return check(db, course).await;
+        return check(db, target).await;
     }
-    migrations::go(db, course).await?;
-    make_missing(db).await?;
+    migrations::migrate(db, target).await?;
+    add_missing(db).await?;
     status(db).await
 }
 
-/// Applies everything pending, and makes anew what an earlier way back has lost of it.
+/// Applies everything pending, and rebuilds what an earlier `migrate down` has dropped.
 pub async fn up(db: &PgPool) -> Result<(), Failure> {
-    migrations::go(db, Course::Up).await?;
-    make_missing(db).await
+    migrations::migrate(db, Target::Up).await?;
+    add_missing(db).await
 }
 
-async fn make_missing(db: &PgPool) -> Result<(), Failure> {
+async fn add_missing(db: &PgPool) -> Result<(), Failure> {
     for line in repair::missing(db).await?.lines() {
         eprintln!("{line}");
     }
@@ -86,8 +87,8 @@ async fn status(db: &PgPool) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn check(db: &PgPool, course: Course) -> Result<(), Failure> {
-    let forecasts = migrations::forecast(db, course).await?;
+async fn check(db: &PgPool, target: Target) -> Result<(), Failure> {
+    let forecasts = migrations::forecast(db, target).await?;
     if forecasts.is_empty() {
         return say("nothing to do");
     }
@@ -101,14 +102,14 @@ async fn check(db: &PgPool, course: Course) -> Result<(), Failure> {
 }
 
 fn describe(forecast: &Forecast) -> Result<(), Failure> {
-    let Forecast { version, name, is_back, took, locks, indexes, drops, problem } = forecast;
-    let way = if *is_back { "down" } else { "up" };
-    let what = format!("{version:04} {name} {way}");
+    let Forecast { version, name, is_down, took, locks, indexes, drops, problem } = forecast;
+    let direction = if *is_down { "down" } else { "up" };
+    let what = format!("{version:04} {name} {direction}");
     say(format_args!("{what}: its statements take {} ms", took.as_millis()))?;
     for lock in locks {
-        let who = if lock.stops_readers() { "readers and writers" } else { "writers" };
+        let waiting = if lock.blocks_readers() { "readers and writers" } else { "writers" };
         say(format_args!(
-            "{what}: {} on {}: {who} wait, {} ms at most",
+            "{what}: {} on {}: {waiting} wait, {} ms at most",
             lock.mode,
             lock.table,
             took.as_millis()
@@ -119,7 +120,7 @@ fn describe(forecast: &Forecast) -> Result<(), Failure> {
     }
     for (table, rows) in drops {
         say(format_args!(
-            "{what}: loses the table {table} with {rows} rows; pages that need it say 503 while it is away"
+            "{what}: loses the table {table} with {rows} rows; pages that need it answer 503 until it is back"
         ))?;
     }
     if let Some(problem) = problem {

@@ -1,12 +1,14 @@
-//! What an operator types: one file for each command.
+//! The command line: one file for each command.
 
 mod backup;
 mod demo;
 mod doctor;
 mod export;
+mod failure;
 mod import;
 mod logging;
 mod migrate;
+mod schema;
 mod serve;
 mod service_manager;
 mod user;
@@ -18,14 +20,11 @@ use clap::{Parser, Subcommand};
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use crate::{
-    backup::BackupError,
-    config::{BadSetting, Database, Settings},
-    database::{
-        local::{LocalError, LocalPostgres},
-        migrations::{self, MigrationError, Mismatch},
-        pool,
-    },
+    config::{Database, Settings},
+    database::{local::LocalPostgres, pool},
 };
+
+use failure::Failure;
 
 /// A place to share links and short texts, to vote, and to find things again.
 #[derive(Debug, Parser)]
@@ -48,99 +47,43 @@ struct ServeArgs {
 enum Command {
     /// Run the site (this is the default)
     Serve(ServeArgs),
-    /// Look for what is wrong with the settings, the database and the data
+    /// Check the settings, the database and the data
     #[command(
-        after_help = "Each finding is one line with the line that mends it. Exit code 3 where one \
-        is a problem, 0 where there are none, or notes alone."
+        after_help = "Each finding is one line that says how to fix it. The exit code is 3 if one is a \
+        problem, 0 if there are none, or only notes."
     )]
     Doctor {
-        /// Mend what is stored twice, from what it is a copy of; safe while the site serves
+        /// Rebuild ranks and search entries that are wrong; safe while the site serves
         #[arg(long)]
         repair: bool,
     },
     /// Write the whole site to one file while it serves; - is standard output
     #[command(
-        after_help = "The file is one of pg_dump's custom format. A file that is there is never \
-        replaced. Who is logged in is left out."
+        after_help = "The file has pg_dump's custom format. An existing file is never replaced. \
+        Sessions are left out."
     )]
     Backup { file: PathBuf },
-    /// Bring a backup into an empty database, all of it or nothing
+    /// Restore a backup into an empty database, all of it or nothing
     #[command(
-        after_help = "A damaged or foreign file is refused before anything is touched. The schema \
-        is brought up to date, and everybody has to log in anew."
+        after_help = "A damaged or foreign file is refused before anything is changed. Pending \
+        migrations are applied, and everyone has to log in again."
     )]
     Restore { file: PathBuf },
     /// Move the schema forward or back
     #[command(subcommand)]
     Migrate(migrate::Migrate),
-    /// Bring posts in from elsewhere
+    /// Import posts from elsewhere
     #[command(subcommand)]
     Import(import::Import),
     /// Write the whole site as lines of JSON
     Export(export::Export),
-    /// Add and look after people
+    /// Manage people
     #[command(subcommand)]
     User(user::User),
     /// Add a small set of sample posts, people and votes
     Demo,
     /// Print the description of the API (OpenAPI 3.1)
     Openapi,
-}
-
-/// What ends a command early, and with which exit code.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Setting(#[from] BadSetting),
-    /// The configuration is fine by itself, but does not fit what is there.
-    #[error("{0}")]
-    Configuration(String),
-    #[error(transparent)]
-    Local(#[from] LocalError),
-    /// A check has found problems, and has said which.
-    #[error("{0}")]
-    Problems(String),
-    #[error("{0:#}")]
-    Other(#[from] anyhow::Error),
-}
-
-impl From<sqlx::Error> for Failure {
-    fn from(err: sqlx::Error) -> Failure {
-        Failure::Other(err.into())
-    }
-}
-
-impl From<sqlx::migrate::MigrateError> for Failure {
-    fn from(err: sqlx::migrate::MigrateError) -> Failure {
-        Failure::Other(err.into())
-    }
-}
-
-impl From<MigrationError> for Failure {
-    fn from(err: MigrationError) -> Failure {
-        match err {
-            MigrationError::NoSuchVersion(_) | MigrationError::Mismatch(_) => {
-                Failure::Configuration(err.to_string())
-            }
-            err => Failure::Other(err.into()),
-        }
-    }
-}
-
-impl From<BackupError> for Failure {
-    fn from(err: BackupError) -> Failure {
-        Failure::Other(err.into())
-    }
-}
-
-impl Failure {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Failure::Setting(_) | Failure::Configuration(_) => 2,
-            Failure::Local(_) | Failure::Other(_) => 1,
-            Failure::Problems(_) => 3,
-        }
-    }
 }
 
 /// Runs the command that the process was called with.
@@ -159,8 +102,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A line of the answer, on stdout. Whoever stops reading, as `head` does, has had enough: that is no
-/// failure.
+/// Prints a line to stdout. A reader that stops early, as `head` does, is not an error.
 fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{line}") {
         Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -169,7 +111,7 @@ fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
 }
 
 fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failure> {
-    // Of the program, whatever its settings.
+    // It does not depend on the settings.
     if let Some(Command::Openapi) = command {
         return say(crate::openapi::json().context("cannot write the description")?);
     }
@@ -194,7 +136,7 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
     })
 }
 
-/// The commands beside `serve`: they work on the database, whether the site runs or not.
+/// The commands beside `serve`: they work on the database, while the site runs or not.
 async fn with_database(settings: &Settings, command: Command) -> Result<(), Failure> {
     let (db, _, local) = open(settings).await?;
     let is_local = local.is_some();
@@ -203,13 +145,13 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
             Command::Migrate(command) => return migrate::run(&db, command).await,
             command => command,
         };
-        current_schema(&db, is_local || settings.run_migrations).await?;
+        schema::ensure_current(&db, is_local || settings.run_migrations).await?;
         match command {
             Command::Import(command) => import::run(&db, command).await,
             Command::Export(command) => export::run(&db, command).await,
             Command::User(command) => user::run(&db, settings, command).await,
             Command::Demo => demo::run(&db).await,
-            // They have gone their own way, in `run` and above.
+            // Handled in `run` and above.
             Command::Serve(_)
             | Command::Doctor { .. }
             | Command::Backup { .. }
@@ -223,7 +165,7 @@ async fn with_database(settings: &Settings, command: Command) -> Result<(), Fail
     done
 }
 
-/// The way to the database for a command that may take its time, and the local cluster if it is that.
+/// The database for a command that may take long, and the local cluster where that is used.
 async fn open(
     settings: &Settings,
 ) -> Result<(PgPool, PgConnectOptions, Option<LocalPostgres>), Failure> {
@@ -241,15 +183,5 @@ async fn close(db: PgPool, local: Option<LocalPostgres>) {
     db.close().await;
     if let Some(local) = local {
         local.stop().await;
-    }
-}
-
-/// Sees to it that the schema is the one this program was built for: applies what is pending where
-/// it may, and otherwise says which command does.
-async fn current_schema(db: &PgPool, may_migrate: bool) -> Result<(), Failure> {
-    match migrations::mismatch(db).await? {
-        None => Ok(()),
-        Some(Mismatch::Behind | Mismatch::Unfinished) if may_migrate => migrate::up(db).await,
-        Some(mismatch) => Err(Failure::Configuration(mismatch.to_string())),
     }
 }

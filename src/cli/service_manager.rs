@@ -1,4 +1,4 @@
-//! What a service manager such as systemd hands over, and what it wants to know.
+//! The protocol of service managers such as systemd: a passed socket, and notifications.
 
 use std::net::TcpListener;
 
@@ -8,8 +8,8 @@ use sd_notify::NotifyState;
 
 use crate::cli::Failure;
 
-/// The socket on which to serve (`LISTEN_FDS`), where one is handed over. It stays open over there,
-/// so that whoever comes while this program is replaced waits in its queue.
+/// The socket on which to serve (`LISTEN_FDS`), where one is passed. The service manager keeps it open, so
+/// that clients wait in its queue while this program is replaced.
 ///
 /// To be called once, before there are threads: it clears the variables, which are for this process
 /// alone.
@@ -17,7 +17,7 @@ pub fn passed_socket() -> Result<Option<TcpListener>, Failure> {
     let mut passed = ListenFd::from_env();
     let wrong = || {
         Failure::Configuration(
-            "LISTEN_FDS must hand over one listening TCP socket: one ListenStream= with an address and a \
+            "LISTEN_FDS must pass one listening TCP socket: one ListenStream= with an address and a \
              port, and Accept=no"
                 .to_owned(),
         )
@@ -34,17 +34,18 @@ pub fn passed_socket() -> Result<Option<TcpListener>, Failure> {
     }
 }
 
-/// Says that the site serves.
+/// Announces that the site serves.
 pub fn ready() {
-    tell(NotifyState::Ready);
+    notify(NotifyState::Ready);
 }
 
+/// Announces that the process is stopping.
 pub fn stopping() {
-    tell(NotifyState::Stopping);
+    notify(NotifyState::Stopping);
 }
 
-fn tell(state: NotifyState) {
+fn notify(state: NotifyState) {
     if let Err(err) = sd_notify::notify(&[state]) {
-        tracing::warn!(%err, "cannot tell the service manager (NOTIFY_SOCKET)");
+        tracing::warn!(%err, "cannot notify the service manager (NOTIFY_SOCKET)");
     }
 }

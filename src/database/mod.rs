@@ -1,4 +1,5 @@
-//! The way to Postgres: the pools, their guards, and the schema's migrations.
+//! The connection to Postgres: pools and their timeouts, the read replica, the migrations, and the
+//! program's own cluster.
 
 pub mod local;
 pub mod migrations;

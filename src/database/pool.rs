@@ -1,4 +1,4 @@
-//! Connections, and what keeps a bad one from doing harm.
+//! Connection pools, their timeouts, and checks that replace broken connections.
 
 use std::{
     future::Future,
@@ -15,21 +15,21 @@ use sqlx::{
 };
 use tracing::log::LevelFilter;
 
-/// How alike two texts must look for the search to offer one for the other. The extension's own 0.6
-/// leaves out nearly every word with two letters swapped.
-const ALIKE: (&str, &str) = ("pg_trgm.word_similarity_threshold", "0.3");
+/// How similar two texts must be for the search to suggest one for the other. The extension's default of
+/// 0.6 misses nearly every word with two letters swapped.
+const SIMILARITY: (&str, &str) = ("pg_trgm.word_similarity_threshold", "0.3");
 
-/// Longer than any statement of a page should take, shorter than a visitor's patience.
-const GUARDS: [(&str, &str); 4] = [
+/// Longer than any statement of a page should take, shorter than a visitor waits.
+const TIMEOUTS: [(&str, &str); 4] = [
     ("statement_timeout", "2s"),
     ("lock_timeout", "1s"),
     ("idle_in_transaction_session_timeout", "10s"),
     ("application_name", "social-post"),
 ];
 
-/// A pool that answers within a second or says that it cannot.
+/// A pool that gives out a connection within a second or fails.
 ///
-/// It does not connect yet: the site starts while its database is down.
+/// It connects lazily: the site can start while its database is down.
 pub fn open(options: PgConnectOptions, max_connections: u32) -> PgPool {
     // On a server that became a standby nothing can be written.
     let probe = "select now() = statement_timestamp() \
@@ -37,15 +37,15 @@ pub fn open(options: PgConnectOptions, max_connections: u32) -> PgPool {
     probed(options, max_connections, probe)
 }
 
-/// The same for a replica: nothing can be written through it, whatever it leads to.
+/// As [`open`], for a replica: read only, even where the server is a primary.
 pub fn open_reading(options: PgConnectOptions, max_connections: u32) -> PgPool {
     let options = options.options([("default_transaction_read_only", "on")]);
     probed(options, max_connections, "select now() = statement_timestamp()")
 }
 
-/// A pool that asks `probe` of its connections and closes those that do not answer with true.
+/// A pool that checks its connections with `probe` and closes those where it does not return true.
 ///
-/// Inside a transaction that a dropped `BEGIN` left open, `now()` stands still.
+/// Inside a transaction that a dropped `BEGIN` left open, `now()` does not advance.
 fn probed(options: PgConnectOptions, max_connections: u32, probe: &'static str) -> PgPool {
     let probing = Arc::new(Probing::default());
     PgPoolOptions::new()
@@ -63,25 +63,25 @@ fn probed(options: PgConnectOptions, max_connections: u32, probe: &'static str) 
                     Ok(Ok(row)) => row.try_get(0)?,
                     _ => false,
                 };
-                probing.note(is_good);
+                probing.record(is_good);
                 Ok(is_good)
             })
         })
-        .connect_lazy_with(guarded(options.options(GUARDS)).options([ALIKE]))
+        .connect_lazy_with(with_logging(options.options(TIMEOUTS)).options([SIMILARITY]))
 }
 
 const RESTED: Duration = Duration::from_secs(1);
-/// For so long after a bad connection all of them are suspect.
+/// For so long after a broken connection all of them are checked.
 const SUSPICION: Duration = Duration::from_secs(5);
 
-/// When connections are asked that have not rested. Round trips dominate a page's time, so of a
-/// busy pool only one connection is asked each second; but if that one is bad, such as after a
-/// failover, the others probably are too.
+/// Decides when a connection that was used recently is checked. Round trips dominate a page's time, so
+/// a busy pool checks only one connection a second; but if that one is broken, such as after a failover,
+/// the others probably are too.
 struct Probing {
     opened: Instant,
-    /// When the next one is due, in milliseconds from `opened` on.
+    /// When the next check is due, in milliseconds since `opened`.
     due: AtomicU64,
-    /// Until when all are.
+    /// Until when every check is due.
     suspect: AtomicU64,
 }
 
@@ -97,7 +97,7 @@ impl Probing {
         self.due.load(Ordering::Relaxed) <= now || now < self.suspect.load(Ordering::Relaxed)
     }
 
-    fn note(&self, is_good: bool) {
+    fn record(&self, is_good: bool) {
         if is_good {
             self.due.store(self.after(RESTED), Ordering::Relaxed);
         } else {
@@ -110,25 +110,26 @@ impl Probing {
     }
 }
 
-/// Without the guards' time limits: for migrations, imports and other long work, where a slow
-/// statement is no news.
+/// A pool without timeouts, for migrations, imports and other long work, where a slow statement is
+/// expected.
 pub fn open_without_timeouts(options: PgConnectOptions) -> PgPool {
-    let options = guarded(options).log_slow_statements(LevelFilter::Trace, Duration::from_secs(1));
+    let options =
+        with_logging(options).log_slow_statements(LevelFilter::Trace, Duration::from_secs(1));
     PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(Duration::from_secs(10))
         .connect_lazy_with(options.options([("application_name", "social-post")]))
 }
 
-/// Statements are logged only when somebody asks for it, and never with their values.
-fn guarded(options: PgConnectOptions) -> PgConnectOptions {
+/// Statements are logged at level `trace` only, slow ones as a warning, and never with their values.
+fn with_logging(options: PgConnectOptions) -> PgConnectOptions {
     options
         .log_statements(LevelFilter::Trace)
         .log_slow_statements(LevelFilter::Warn, Duration::from_secs(1))
 }
 
-/// Runs `write` again, up to three times more, when Postgres ended it to break a deadlock or a
-/// serialization conflict: neither left anything behind.
+/// Retries `write` up to three times when Postgres aborted it to break a deadlock or a serialization
+/// conflict: neither leaves anything behind.
 pub async fn retrying<T, F>(mut write: impl FnMut() -> F) -> sqlx::Result<T>
 where
     F: Future<Output = sqlx::Result<T>>,
@@ -147,7 +148,7 @@ where
     write().await
 }
 
-/// Whether a write failed because a row it refers to is gone, deleted while the request ran.
+/// Whether a write failed because a row that it refers to was deleted while the request ran.
 pub fn refers_to_nothing(err: &sqlx::Error) -> bool {
     err.as_database_error().is_some_and(sqlx::error::DatabaseError::is_foreign_key_violation)
 }

@@ -1,29 +1,29 @@
-//! One state of the database: which transactions had ended when somebody read it.
+//! A snapshot of the database: which transactions had ended at a read.
 
-/// How many transactions under way a reader carries along. Where there are more, what the later
-/// ones do counts as done after the reading.
-const UNDER_WAY: usize = 32;
+/// How many running transactions a cursor carries. Where there are more, the later ones count as begun
+/// after the read.
+const MAX_RUNNING: usize = 32;
 
-/// As Postgres writes a `pg_snapshot`: the first transaction under way, the first not yet begun, and
-/// those under way between them (`12:17:12,15`).
+/// As Postgres writes a `pg_snapshot`: the first running transaction, the first that has not begun, and
+/// the running ones between them (`12:17:12,15`).
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Snapshot(String);
 
 impl Snapshot {
-    /// One that comes from outside; `None` for what [`Snapshot::portable`] does not write.
+    /// Parses a snapshot from a cursor; `None` for text that [`Snapshot::portable`] does not write.
     pub fn parse(text: &str) -> Option<Snapshot> {
         let mut parts = text.split(':');
         let (first, next) = (number(parts.next()?)?, number(parts.next()?)?);
-        let under_way = match parts.next()? {
+        let running = match parts.next()? {
             "" => Vec::new(),
             list => list.split(',').map(number).collect::<Option<_>>()?,
         };
         let is_whole = parts.next().is_none()
             && (1..=next).contains(&first)
-            && under_way.len() <= UNDER_WAY
-            && under_way.iter().all(|id| (first..next).contains(id))
-            && under_way.is_sorted_by(|one, other| one < other);
+            && running.len() <= MAX_RUNNING
+            && running.iter().all(|id| (first..next).contains(id))
+            && running.is_sorted_by(|one, other| one < other);
         is_whole.then(|| Snapshot(text.to_owned()))
     }
 
@@ -31,16 +31,16 @@ impl Snapshot {
         &self.0
     }
 
-    /// The same, of a bounded length.
+    /// The same snapshot with a bounded length.
     #[must_use]
     pub fn portable(self) -> Snapshot {
         let Some((bounds, list)) = self.0.rsplit_once(':') else { return self };
-        let under_way: Vec<_> = list.split(',').collect();
-        let (Some(next), Some((first, _))) = (under_way.get(UNDER_WAY), bounds.split_once(':'))
+        let running: Vec<_> = list.split(',').collect();
+        let (Some(next), Some((first, _))) = (running.get(MAX_RUNNING), bounds.split_once(':'))
         else {
             return self;
         };
-        Snapshot(format!("{first}:{next}:{}", under_way[..UNDER_WAY].join(",")))
+        Snapshot(format!("{first}:{next}:{}", running[..MAX_RUNNING].join(",")))
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn however_much_is_under_way_what_a_reader_carries_is_bounded() {
+    fn with_any_number_of_running_transactions_the_length_is_bounded() {
         let ids: Vec<_> = (12..500).map(|id: u64| id.to_string()).collect();
         let busy = Snapshot(format!("12:501:{}", ids.join(",")));
         let kept = busy.portable();

@@ -1,10 +1,9 @@
-//! What is wrong with a site, or soon will be, and the line that mends it.
+//! What is wrong with a site, or soon will be, and the command that fixes it.
 //!
-//! [`settings`] looks at what the operator chose, [`server`] at Postgres, [`data`] at what the tables
-//! say twice. [`repair`] makes the copies agree with what they are copies of.
+//! [`settings`] looks at the configuration, [`server`] at Postgres, [`data`] at what is stored twice.
+//! [`repair`] makes the copies agree with what they are made from.
 
 pub mod data;
-pub mod db;
 pub mod repair;
 pub mod server;
 pub mod settings;
@@ -20,23 +19,23 @@ pub enum Severity {
     Note,
 }
 
-/// One line: what was looked at, what was found, and how to mend it.
+/// One line: what was checked, what was found, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     pub severity: Severity,
-    /// What was looked at, in one word, for scripts.
+    /// What was checked, in one word, for scripts.
     pub check: &'static str,
     pub what: String,
-    pub mend: String,
+    pub fix: String,
 }
 
 impl Finding {
-    pub fn problem(check: &'static str, what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Finding { severity: Severity::Problem, check, what: what.into(), mend: mend.into() }
+    pub fn problem(check: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Finding { severity: Severity::Problem, check, what: what.into(), fix: fix.into() }
     }
 
-    pub fn note(check: &'static str, what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Finding { severity: Severity::Note, ..Finding::problem(check, what, mend) }
+    pub fn note(check: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Finding { severity: Severity::Note, ..Finding::problem(check, what, fix) }
     }
 }
 
@@ -46,11 +45,6 @@ impl fmt::Display for Finding {
             Severity::Problem => "problem",
             Severity::Note => "note",
         };
-        write!(f, "{severity}: {}: {}; mend it: {}", self.check, self.what, self.mend)
+        write!(f, "{severity}: {}: {}; mend it: {}", self.check, self.what, self.fix)
     }
-}
-
-/// `1 post`, `3 posts`.
-pub fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }

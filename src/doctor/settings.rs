@@ -1,4 +1,4 @@
-//! What the operator chose: contradictions, dangers, and files that too many may read.
+//! The settings: contradictions, dangers, and files that others may read.
 
 use std::{
     fs,
@@ -11,18 +11,17 @@ use nix::sys::statvfs::statvfs;
 use sqlx::postgres::PgSslMode;
 
 use crate::{
-    config::{Database, Settings},
+    config::{Database, JwtSecret, Settings},
     doctor::Finding,
 };
 
-/// Where Docker and its kin put secrets, readable for the container's one user and everybody else
-/// in it, of whom there is nobody.
+/// Where Docker and others put secrets, readable by every user of a container, which has only one.
 const CONTAINER_SECRETS: &str = "/run/secrets";
 
-/// A secret that takes a billion tries a second for 300 years is no guess (2 to the 63rd).
+/// A secret counts as strong if guessing it takes a billion tries a second for 300 years (2^63).
 const STRONG_LOG10: f64 = 19.0;
 
-/// What the settings alone tell.
+/// What can be told from the settings alone.
 pub fn check(settings: &Settings) -> Vec<Finding> {
     let mut found = address(settings);
     found.extend(proxies(settings));
@@ -30,15 +29,15 @@ pub fn check(settings: &Settings) -> Vec<Finding> {
     if !settings.rate_limits {
         found.push(Finding::problem(
             "rate-limits",
-            "RATE_LIMITS is off, so nothing keeps anybody from guessing passwords",
+            "RATE_LIMITS is off, so passwords can be guessed without limit",
             "remove RATE_LIMITS, or set it to on",
         ));
     }
     if settings.mail.is_none() {
         found.push(Finding::note(
             "mail",
-            "there is no outgoing mail, so whoever forgets a password has to ask you",
-            "set SMTP_URL and MAIL_FROM, or give out links with `social-post user reset-password NAME`",
+            "there is no outgoing mail, so people who forget their password have to ask you",
+            "set SMTP_URL and MAIL_FROM, or hand out links from `social-post user reset-password NAME`",
         ));
     }
     if let Database::Url(options) = &settings.database {
@@ -54,7 +53,7 @@ pub fn check(settings: &Settings) -> Vec<Finding> {
         if !is_here && may_be_plain {
             found.push(Finding::note(
                 "database-tls",
-                format!("what goes to the database on {host} may go in the clear"),
+                format!("the connection to the database on {host} may be unencrypted"),
                 "add ?sslmode=verify-full to DATABASE_URL, unless that network is yours alone",
             ));
         }
@@ -74,36 +73,40 @@ fn address(settings: &Settings) -> Vec<Finding> {
     if !base_url.is_secure() && (is_public || !is_local_name) {
         found.push(Finding::problem(
             "base-url",
-            format!("the site is {origin}, listens on {listen}, and passwords travel in the clear"),
-            "put a proxy with TLS before it (nginx.conf) and set BASE_URL=https://your.name",
+            format!(
+                "the site is {origin}, listens on {listen}, and passwords are sent unencrypted"
+            ),
+            "put a proxy with TLS in front of it (nginx.conf) and set BASE_URL=https://your.name",
         ));
     }
     if is_public && !settings.is_base_url_given {
         found.push(Finding::problem(
             "base-url",
-            format!("BASE_URL is unset, so forms work at {origin} only, which others cannot open"),
+            format!(
+                "BASE_URL is unset, so forms work at {origin} only, which nobody else can open"
+            ),
             "set BASE_URL to the address that people open",
         ));
     }
     if is_public && base_url.is_secure() {
         found.push(Finding::note(
             "listen",
-            format!("{listen} takes plain HTTP beside the proxy"),
-            "listen on 127.0.0.1, or see that only the proxy reaches that port",
+            format!("{listen} accepts plain HTTP beside the proxy"),
+            "listen on 127.0.0.1, or make sure that only the proxy reaches that port",
         ));
     }
     if let Some(metrics) = settings.metrics_listen.filter(|metrics| !metrics.ip().is_loopback()) {
         found.push(Finding::note(
             "metrics",
-            format!("whoever reaches {metrics} may read /metrics"),
-            "set METRICS_LISTEN_ADDR to an address of 127.0.0.1, or see that only who watches the site reaches it",
+            format!("anybody who reaches {metrics} can read /metrics"),
+            "set METRICS_LISTEN_ADDR to an address of 127.0.0.1, or make sure that only your monitoring reaches it",
         ));
     }
     if settings.site.session_idle_days > 365 {
         found.push(Finding::note(
             "sessions",
             format!(
-                "a session lives {} days without a visit, also on a lost machine",
+                "a session lasts {} days without a visit, also on a lost device",
                 settings.site.session_idle_days
             ),
             "set SESSION_LIFETIME_DAYS to a year or less",
@@ -123,8 +126,8 @@ fn proxies(settings: &Settings) -> Vec<Finding> {
         found.push(Finding::problem(
             "trusted-proxies",
             format!(
-                "TRUSTED_PROXIES has {network}: almost anybody may say who they are, and no limit \
-                 by network holds"
+                "TRUSTED_PROXIES has {network}: almost anybody can forge their address, and limits \
+                 by network do not work"
             ),
             "name the proxies themselves, such as TRUSTED_PROXIES=127.0.0.1",
         ));
@@ -133,8 +136,8 @@ fn proxies(settings: &Settings) -> Vec<Finding> {
     if is_behind && !proxies.iter().any(|network| network.contains(&settings.listen.ip())) {
         found.push(Finding::problem(
             "trusted-proxies",
-            "the proxy on this machine is not in TRUSTED_PROXIES, so everybody counts as one and \
-             the same client",
+            "the proxy on this machine is not in TRUSTED_PROXIES, so all visitors count as the \
+             same client",
             "add 127.0.0.0/8 to TRUSTED_PROXIES, or remove the setting",
         ));
     }
@@ -158,7 +161,7 @@ fn api(settings: &Settings) -> Vec<Finding> {
         if text.is_some_and(|text| zxcvbn::zxcvbn(&text, &[]).guesses_log10() < STRONG_LOG10) {
             found.push(Finding::problem(
                 "jwt-secret",
-                format!("{name} can be guessed, and with it anybody can be anybody"),
+                format!("{name} can be guessed, and with it anybody can log in as anybody"),
                 format!("set {name} to the output of `openssl rand -hex 32`"),
             ));
         }
@@ -167,31 +170,31 @@ fn api(settings: &Settings) -> Vec<Finding> {
         let what = if current.as_bytes() == previous.as_bytes() {
             "JWT_SECRET_PREVIOUS is the same as JWT_SECRET".to_owned()
         } else {
-            format!("JWT_SECRET_PREVIOUS still counts; tokens live {} minutes", api.minutes)
+            format!("JWT_SECRET_PREVIOUS is still accepted; tokens last {} minutes", api.minutes)
         };
         found.push(Finding::note("jwt-secret", what, "remove JWT_SECRET_PREVIOUS"));
     }
     found
 }
 
-/// Who may read what only the program should.
+/// Files and directories that others may read or write.
 pub fn files(settings: &Settings) -> Vec<Finding> {
     let mut found = Vec::new();
     let data_dir = &settings.data_dir;
     if mode(data_dir).is_some_and(|mode| mode & 0o022 != 0) {
         found.push(Finding::problem(
             "data-dir",
-            format!("others may write into {}", data_dir.display()),
+            format!("other users may write into {}", data_dir.display()),
             format!("chmod go-w {}", data_dir.display()),
         ));
     }
-    let kept = ("the kept JWT secret".to_owned(), data_dir.join("jwt-secret"));
-    for (name, path) in settings.secret_files.iter().chain([&kept]) {
+    let generated = ("the generated JWT secret".to_owned(), JwtSecret::file(data_dir));
+    for (name, path) in settings.secret_files.iter().chain([&generated]) {
         let is_contained = path.starts_with(CONTAINER_SECRETS);
         if !is_contained && mode(path).is_some_and(|mode| mode & 0o007 != 0) {
             found.push(Finding::problem(
                 "secret-files",
-                format!("everybody on this machine may read {} ({name})", path.display()),
+                format!("every user of this machine may read {} ({name})", path.display()),
                 format!("chmod o= {}", path.display()),
             ));
         }
@@ -203,7 +206,7 @@ fn mode(path: &Path) -> Option<u32> {
     fs::metadata(path).ok().map(|metadata| metadata.mode())
 }
 
-/// The room that is left for the data.
+/// The free space for the data.
 pub fn disk(settings: &Settings) -> Vec<Finding> {
     let dirs: [PathBuf; 2] = [settings.data_dir.clone(), settings.data_dir.join("postgres")];
     let mut found: Vec<Finding> = Vec::new();
@@ -215,7 +218,7 @@ pub fn disk(settings: &Settings) -> Vec<Finding> {
         let percent = free * 100 / all.max(1);
         let what =
             format!("{percent} % of the disk of {} is free, {} MB", dir.display(), free >> 20);
-        let mend = "make room: Postgres stops taking writes when there is none";
+        let mend = "free some space: without any, Postgres refuses writes";
         let one = match (percent, free >> 20) {
             (0..5, _) | (_, 0..512) => Finding::problem("disk", what, mend),
             (5..10, _) => Finding::note("disk", what, mend),

@@ -66,8 +66,8 @@ async fn listen(live: Live, db: PgPool) -> Round {
 /// Sends the new state of changed posts to open pages. A failed round is repeated with the same posts.
 async fn update_pages(live: Live, db: PgPool) -> Round {
     let Inner { streams, touched, pages_outdated, .. } = &*live.0;
-    if !streams.has_begun() {
-        streams.begin(db::newest(&db).await?, &db::front(&db).await?);
+    if !streams.has_started() {
+        streams.start(db::newest(&db).await?, &db::front(&db).await?);
     }
     pages_outdated.notified().await;
     sleep(TICK).await;

@@ -1,4 +1,4 @@
-//! `/live`: what an open page hears.
+//! `/live`: the event stream of an open page.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,17 +18,18 @@ use crate::{
     identity::PostId,
     live::{
         Live,
-        streams::{Beginning, Full, Message, Moment, written},
+        streams::{EventId, Full, Message, Subscription, format_event},
     },
     web::{Error, Result, client::ClientNet, extract::Query, filters, page::StreamUrl},
 };
 
-/// So that whatever is between notices that the stream is alive, and the site that a subscriber is gone.
+/// How often an idle stream sends a comment. Proxies then see that it is alive, and the site notices that
+/// a client is gone.
 const HEARTBEAT: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize)]
-pub struct Opened {
-    /// The newest post when the page was made.
+pub struct StreamQuery {
+    /// The newest post when the page was rendered.
     after: Option<PostId>,
 }
 
@@ -38,26 +39,31 @@ struct NewPosts {
     count: i64,
 }
 
-/// A stream of events: a part of a page for each post that changes, and a line for the posts that are
-/// new since the page was made. With `Last-Event-ID` it goes on after that event.
+/// A stream of server-sent events: partials for each post that changes, and a link that counts the posts
+/// newer than the page. With `Last-Event-ID` it continues after that event.
+///
+/// # Errors
+///
+/// [`Error::Busy`] if too many streams are open, in total or for this client.
 pub async fn stream(
     State(live): State<Live>,
     client: ClientNet,
-    Query(opened): Query<Opened>,
+    Query(query): Query<StreamQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let seat = Seat::take(live, client).map_err(|Full| Error::Busy)?;
+    let permit = Permit::acquire(live, client).map_err(|Full| Error::Busy)?;
     let since = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let Beginning { missed, new_posts, messages } = seat.live.0.streams.join(since.map(Moment));
-    let after = opened.after.or_else(|| seat.live.0.streams.newest());
+    let Subscription { missed, new_posts, messages } =
+        permit.live.0.streams.subscribe(since.map(EventId));
+    let after = query.after.or_else(|| permit.live.0.streams.newest());
 
-    // A time to wait before coming back, and a place to come back to.
-    let mut first = format!("retry: 2000\nid: {}\n\n", Moment::now().0).into_bytes();
+    // How long to wait before reconnecting, and the id to continue from.
+    let mut first = format!("retry: 2000\nid: {}\n\n", EventId::now().0).into_bytes();
     for event in &missed {
         first.extend_from_slice(event);
     }
     first.extend(announcement(&new_posts, after).iter().flatten());
-    let subscriber = Subscriber { seat, messages, after, first: Some(first.into()) };
+    let subscriber = Subscriber { permit, messages, after, first: Some(first.into()) };
     let body = Body::from_stream(stream::unfold(subscriber, |mut subscriber| async {
         let part = subscriber.next().await?;
         Some((Ok::<_, std::convert::Infallible>(part), subscriber))
@@ -66,7 +72,7 @@ pub async fn stream(
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
-        // nginx would gather it.
+        // nginx would buffer the stream.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -74,21 +80,21 @@ pub async fn stream(
     Ok(response)
 }
 
-/// One page that listens.
+/// The stream of one open page.
 struct Subscriber {
-    seat: Seat,
+    permit: Permit,
     messages: broadcast::Receiver<Message>,
     after: Option<PostId>,
     first: Option<Bytes>,
 }
 
 impl Subscriber {
-    /// What goes out next; `None` ends the stream, and the page comes back for the rest.
+    /// The next bytes to send. `None` ends the stream; the page then reconnects.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let shutdown = self.seat.live.0.shutdown.clone();
+        let shutdown = self.permit.live.0.shutdown.clone();
         loop {
             let message = tokio::select! {
                 message = timeout(HEARTBEAT, self.messages.recv()) => message,
@@ -108,34 +114,34 @@ impl Subscriber {
     }
 }
 
-/// How many of `posts` are newer than `after`, which the page knows; `None` where there are none.
+/// The event with the number of `posts` newer than `after`; `None` if there are none.
 fn announcement(posts: &Arc<[PostId]>, after: Option<PostId>) -> Option<Bytes> {
     let count = posts.len() - posts.partition_point(|post| Some(*post) <= after);
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let event = || Some(written(Moment::now(), &NewPosts { count }.render().ok()?));
+    let event = || Some(format_event(EventId::now(), &NewPosts { count }.render().ok()?));
     (count > 0).then(event).flatten()
 }
 
-/// A place among the open streams, given back in the end.
-struct Seat {
+/// One of the limited number of open streams, released on drop.
+struct Permit {
     live: Live,
     client: ClientNet,
 }
 
-impl Seat {
-    fn take(live: Live, client: ClientNet) -> Result<Seat, Full> {
-        live.0.streams.enter(client)?;
-        Ok(Seat { live, client })
+impl Permit {
+    fn acquire(live: Live, client: ClientNet) -> Result<Permit, Full> {
+        live.0.streams.acquire(client)?;
+        Ok(Permit { live, client })
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.live.0.streams.leave(self.client);
+        self.live.0.streams.release(self.client);
     }
 }
 
-/// Tells a page where it hears of changes.
+/// Puts the URL of the event stream into the request's extensions, for the page that is rendered.
 pub async fn inject_stream_url(
     State(live): State<Live>,
     mut request: Request,

@@ -1,15 +1,15 @@
-//! The API described (OpenAPI 3.1), from the code that answers it.
+//! The description of the API (OpenAPI 3.1), generated from its handlers.
 
-use askama::Template;
+mod page;
+
 use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
-use serde_json::Value;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        Content, Ref, RefOr, Required, Response as Answer, ResponseBuilder,
+        Content, Ref, RefOr, Required, Response as ApiResponse, ResponseBuilder,
         extensions::Extensions,
         header::HeaderBuilder,
         path::{Operation, ParameterIn},
@@ -18,10 +18,12 @@ use utoipa::{
     },
 };
 
+pub use page::show as docs;
+
 use crate::{
     posts, profiles, search, users, votes,
     web::{
-        Error, Page, PageContext, Result,
+        Error,
         error::{Field, PROBLEM},
         problem::Problem,
     },
@@ -31,7 +33,7 @@ use crate::{
 #[openapi(
     info(
         title = "Social Post",
-        description = "Share links and short texts, vote for what you like, find things again.\n\nLog in with the password form and show the token as `Authorization: Bearer`. Errors are problem documents (RFC 9457). A parameter that is empty is as good as none.",
+        description = "Share links and short texts, vote for what you like, find things again.\n\nLog in with the password form and send the token as `Authorization: Bearer`. Errors are problem documents (RFC 9457). An empty parameter counts as absent.",
         version = env!("CARGO_PKG_VERSION"),
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
@@ -66,17 +68,17 @@ use crate::{
     ),
     components(schemas(Problem, Field)),
     tags(
-        (name = "posts", description = "What people share"),
-        (name = "votes", description = "One for each person and post"),
-        (name = "users", description = "People, and how one becomes one of them"),
-        (name = "account", description = "One's own account"),
+        (name = "posts", description = "Posts"),
+        (name = "votes", description = "Votes, at most one for each member and post"),
+        (name = "users", description = "Members and their profiles, and signing up"),
+        (name = "account", description = "Your account"),
     ),
     security(("token" = [])),
     modifiers(&Common),
 )]
 pub struct Document;
 
-/// What holds of every operation, said once.
+/// Adds what is the same for every operation.
 struct Common;
 
 impl Modify for Common {
@@ -98,19 +100,23 @@ impl Modify for Common {
     }
 }
 
+/// Adds the error responses that follow from the operation's path, parameters and body.
 fn complete(path: &str, operation: &mut Operation) {
-    let mut may = vec![
-        ("400", "The request makes no sense"),
+    let mut failures = vec![
+        ("400", "The request is malformed"),
         (
             "401",
-            "There is no token, or it is not good any more, or a name and a password do not match",
+            "There is no token, it is invalid or has expired, or the user name and password are wrong",
         ),
-        ("429", "Too often; `Retry-After` says when to come back"),
-        ("500", "Our fault; `X-Request-Id` names it in the log"),
-        ("503", "The site is busy or its database away; `Retry-After` says when to come back"),
+        ("429", "Too many requests; `Retry-After` says how long to wait"),
+        ("500", "A fault of the server; `X-Request-Id` identifies it in the log"),
+        (
+            "503",
+            "The site is busy or its database unreachable; `Retry-After` says how long to wait",
+        ),
     ];
     if path.contains('{') || path.contains("/password/") || path.contains("/email/") {
-        may.push(("404", "There is no such thing"));
+        failures.push(("404", "Not found"));
     }
     let parameters = operation.parameters.as_deref_mut().unwrap_or_default();
     let mut has_query = false;
@@ -118,7 +124,7 @@ fn complete(path: &str, operation: &mut Operation) {
         let RefOr::T(parameter) = parameter else { continue };
         if parameter.parameter_in == ParameterIn::Query {
             has_query = true;
-            // utoipa has no field for it and writes an extension down under the name it is given.
+            // utoipa has no field for this, and writes an extension under the name it is given.
             let empty = Extensions::from_iter([("allowEmptyValue", true)]);
             parameter.extensions.get_or_insert_default().merge(empty);
         }
@@ -127,36 +133,36 @@ fn complete(path: &str, operation: &mut Operation) {
         }
     }
     if has_query {
-        may.push(("414", "The address is too long"));
+        failures.push(("414", "The address is too long"));
     }
     if operation.request_body.is_some() {
-        may.push(("408", "It took too long to arrive"));
-        may.push(("413", "More than fits"));
-        may.push(("415", "Another type than the one named here"));
+        failures.push(("408", "The request took too long to arrive"));
+        failures.push(("413", "The body is too large"));
+        failures.push(("415", "The body is not of the content type named here"));
     }
     if operation.request_body.is_some() || has_query {
-        may.push(("422", "Fields that do not hold, each with what is wrong with it"));
+        failures.push(("422", "Some fields are not valid; `errors` says what is wrong with each"));
     }
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         body.required = Some(Required::True);
     }
-    for (status, description) in may {
+    for (status, description) in failures {
         operation
             .responses
             .responses
             .entry(status.to_owned())
             .or_insert_with(|| failure(status, description));
     }
-    for answer in operation.responses.responses.values_mut() {
-        if let RefOr::T(answer) = answer
-            && answer.description.is_empty()
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
         {
-            "Here it is".clone_into(&mut answer.description);
+            "Success".clone_into(&mut response.description);
         }
     }
 }
 
-/// What is asked for in an address is there or not, but never null.
+/// Removes `null` from the types of a parameter: it may be absent, but never null.
 fn without_null(kind: &mut SchemaType) {
     if let SchemaType::Array(kinds) = kind {
         kinds.retain(|kind| *kind != Type::Null);
@@ -166,29 +172,35 @@ fn without_null(kind: &mut SchemaType) {
     }
 }
 
-fn failure(status: &str, description: &str) -> RefOr<Answer> {
+/// A response with a problem document.
+fn failure(status: &str, description: &str) -> RefOr<ApiResponse> {
     let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-    let mut answer = ResponseBuilder::new().description(description);
+    let mut response = ResponseBuilder::new().description(description);
     let header = match status {
         "401" => {
-            Some(("WWW-Authenticate", Type::String, "`Bearer`, and what is wrong with a token"))
+            Some(("WWW-Authenticate", Type::String, "`Bearer`, and the error if a token was sent"))
         }
-        "429" | "503" => Some(("Retry-After", Type::Integer, "In so many seconds")),
+        "429" | "503" => Some(("Retry-After", Type::Integer, "In seconds")),
         _ => None,
     };
     if let Some((name, kind, description)) = header {
         let schema = ObjectBuilder::new().schema_type(kind).build();
         let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description));
-        answer = answer.header(name, header.build());
+        response = response.header(name, header.build());
     }
-    RefOr::T(answer.content(PROBLEM, problem).build())
+    RefOr::T(response.content(PROBLEM, problem).build())
 }
 
 /// The document as JSON.
+///
+/// # Errors
+///
+/// If it cannot be serialized.
 pub fn json() -> serde_json::Result<String> {
     Document::openapi().to_pretty_json()
 }
 
+/// `/api/v1/openapi.json`.
 pub async fn document() -> Response {
     match json() {
         Ok(json) => {
@@ -196,139 +208,5 @@ pub async fn document() -> Response {
             ([(header::CONTENT_TYPE, kind)], json).into_response()
         }
         Err(err) => Error::internal(err).into_response(),
-    }
-}
-
-/// An operation as a reader looks it up.
-struct Entry {
-    method: String,
-    path: String,
-    summary: String,
-    description: String,
-    parameters: Vec<Named>,
-    /// Content type and the name of what it holds.
-    body: Option<(String, String)>,
-    answers: Vec<Answered>,
-    needs_token: bool,
-}
-
-struct Named {
-    name: String,
-    place: String,
-    description: String,
-}
-
-struct Answered {
-    status: String,
-    description: String,
-    holds: String,
-}
-
-struct Shape {
-    name: String,
-    description: String,
-    members: Vec<Member>,
-}
-
-struct Member {
-    name: String,
-    kind: String,
-    description: String,
-    is_required: bool,
-}
-
-#[derive(Template)]
-#[template(path = "openapi.html")]
-struct Docs {
-    context: PageContext,
-    entries: Vec<Entry>,
-    shapes: Vec<Shape>,
-}
-
-/// The document as a page, for people.
-pub async fn docs(context: PageContext) -> Result<Page<impl Template>> {
-    let document = serde_json::to_value(Document::openapi()).map_err(Error::internal)?;
-    let entries = members(&document["paths"])
-        .flat_map(|(path, item)| {
-            members(item).map(move |(method, operation)| entry(path, method, operation))
-        })
-        .collect();
-    let shapes =
-        members(&document["components"]["schemas"]).map(|(name, schema)| shape(name, schema));
-    Ok(Page(Docs { context, entries, shapes: shapes.collect() }))
-}
-
-fn members(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    value.as_object().into_iter().flatten()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn entry(path: &str, method: &str, operation: &Value) -> Entry {
-    let parameters =
-        operation["parameters"].as_array().into_iter().flatten().map(|parameter| Named {
-            name: text(&parameter["name"]),
-            place: text(&parameter["in"]),
-            description: text(&parameter["description"]),
-        });
-    let body = members(&operation["requestBody"]["content"]).next();
-    let answers = members(&operation["responses"]).map(|(status, answer)| Answered {
-        status: status.clone(),
-        description: text(&answer["description"]),
-        holds: members(&answer["content"])
-            .next()
-            .map_or(String::new(), |(_, content)| kind(&content["schema"])),
-    });
-    // An operation with no securities, or with `{}` among them, may do without.
-    let may_do_without = operation["security"].as_array().is_some_and(|ways| {
-        ways.is_empty()
-            || ways.iter().any(|way| way.as_object().is_some_and(serde_json::Map::is_empty))
-    });
-    Entry {
-        method: method.to_uppercase(),
-        path: path.to_owned(),
-        summary: text(&operation["summary"]),
-        description: text(&operation["description"]),
-        parameters: parameters.collect(),
-        body: body.map(|(content_type, content)| (content_type.clone(), kind(&content["schema"]))),
-        answers: answers.collect(),
-        needs_token: !may_do_without,
-    }
-}
-
-fn shape(name: &str, schema: &Value) -> Shape {
-    let parts: Vec<&Value> = match schema["allOf"].as_array() {
-        Some(parts) => parts.iter().collect(),
-        None => vec![schema],
-    };
-    let own = parts.iter().flat_map(|part| {
-        let required: Vec<&str> =
-            part["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        members(&part["properties"]).map(move |(name, member)| Member {
-            name: name.clone(),
-            kind: kind(member),
-            description: text(&member["description"]),
-            is_required: required.contains(&name.as_str()),
-        })
-    });
-    Shape {
-        name: name.to_owned(),
-        description: text(&schema["description"]),
-        members: own.collect(),
-    }
-}
-
-/// A schema in a word or two: `string`, `Post[]`, `integer or null`.
-fn kind(schema: &Value) -> String {
-    if let Some(reference) = schema["$ref"].as_str() {
-        return reference.rsplit('/').next().unwrap_or_default().to_owned();
-    }
-    match &schema["type"] {
-        Value::String(name) if name == "array" => format!("{}[]", kind(&schema["items"])),
-        Value::String(name) => name.clone(),
-        Value::Array(kinds) => kinds.iter().map(text).collect::<Vec<_>>().join(" or "),
-        _ => String::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! For whoever watches the site: is it alive, can it serve?
+//! The health checks: is the process alive, and can it serve?
 
 use axum::{
     extract::State,
@@ -9,13 +9,13 @@ use sqlx::PgPool;
 
 use crate::{database::migrations, server::Shutdown};
 
-/// Alive, without a word to the database.
+/// Alive, without a query.
 pub async fn alive() -> Response {
     answer(StatusCode::OK, "alive\n")
 }
 
-/// Ready: the database answers and has the schema this program was built for, and nobody has asked
-/// it to stop.
+/// Ready: the database answers and has the schema this program was built for, and the process is not
+/// stopping.
 pub async fn ready(State(db): State<PgPool>, State(shutdown): State<Shutdown>) -> Response {
     if shutdown.is_requested() {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");

@@ -11,16 +11,17 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::{
-    database::tables,
+    database,
     metrics::metrics,
+    transfer::tables::{Metrics, TABLES},
     users::Passwords,
     web::{Error, Result},
 };
 
-/// The statistics of the tables are read no more often than this, however often somebody scrapes.
+/// The statistics of the tables are read no more often than this, however often they are scraped.
 const TABLES_EVERY: Duration = Duration::from_secs(30);
 
-/// The metrics of this process and what the database says of its tables, as `OpenMetrics` text.
+/// The metrics of this process and the statistics of the tables, as `OpenMetrics` text.
 pub async fn show(
     State(db): State<PgPool>,
     State(passwords): State<Passwords>,
@@ -37,7 +38,7 @@ pub async fn show(
     Ok((headers, text).into_response())
 }
 
-/// The last values stay where the database does not answer.
+/// Reads the statistics of the tables. The last values stay while the database does not answer.
 async fn read_tables(db: &PgPool) {
     static READ_AT: Mutex<Option<Instant>> = Mutex::const_new(None);
     let mut read_at = READ_AT.lock().await;
@@ -45,7 +46,9 @@ async fn read_tables(db: &PgPool) {
         return;
     }
     *read_at = Some(Instant::now());
-    match tables::activity(db).await {
+    let reported = TABLES.iter().filter(|table| table.metrics == Metrics::Reported);
+    let names: Vec<String> = reported.map(|table| table.name.to_owned()).collect();
+    match database::tables::activity(db, &names).await {
         Ok(tables) => {
             for table in tables {
                 metrics().set_table(table.name, table.rows, table.inserted, table.deleted);

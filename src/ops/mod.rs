@@ -1,4 +1,5 @@
-//! What those who run the site ask of a process: is it alive, can it serve, what does it count?
+//! For the operators of a site: health checks, metrics, and the background task that deletes old rows.
 
 pub mod health;
 pub mod metrics;
+pub mod sweep;

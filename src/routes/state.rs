@@ -6,7 +6,7 @@ use axum::{extract::FromRef, http::HeaderValue};
 use sqlx::PgPool;
 
 use crate::{
-    config::Site,
+    config::{self, Api, JwtSecret, Settings, Site},
     database::Replica,
     lists::member_cache::MemberLists,
     live::Live,
@@ -14,6 +14,7 @@ use crate::{
     server::Shutdown,
     users::{Passwords, tokens::Tokens},
     web::{
+        cache::{self, Versions},
         middleware::{page_cache::PageCache, timeout::Limits},
         throttle::Throttle,
     },
@@ -38,4 +39,37 @@ pub struct App {
     pub lists: MemberLists,
     pub live: Live,
     pub shutdown: Shutdown,
+}
+
+impl App {
+    /// The state of a process that serves from `db`. `secret` signs the tokens of the API.
+    pub fn new(
+        settings: &Settings,
+        db: PgPool,
+        secret: Option<&JwtSecret>,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<App> {
+        let changes = Versions::new(cache::LIFETIME);
+        let Api { is_off, previous, minutes, origins, .. } = &settings.api;
+        Ok(App {
+            db,
+            replica: settings
+                .replica
+                .as_ref()
+                .map(|config::Replica(options)| Replica::new(options, settings.max_connections)),
+            site: settings.site.clone(),
+            passwords: Passwords::new()?,
+            tokens: secret
+                .filter(|_| !is_off)
+                .map(|secret| Tokens::new(secret, previous.as_ref(), *minutes, &settings.site)),
+            origins: origins.clone().into(),
+            mailer: Mailer::new(settings.mail.as_ref())?,
+            limits: Limits::default(),
+            throttle: Throttle::new(settings.rate_limits),
+            live: Live::new(changes.clone(), shutdown.clone(), settings.rate_limits),
+            pages: PageCache::new(&changes),
+            lists: MemberLists::new(&changes),
+            shutdown,
+        })
+    }
 }

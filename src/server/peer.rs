@@ -1,7 +1,7 @@
-//! The other end of a connection.
+//! The peer address of a connection.
 
 use std::net::SocketAddr;
 
-/// The other end of a request's connection; the accept loop puts it into each request.
+/// The peer address of a request's connection. The accept loop puts it into each request's extensions.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);

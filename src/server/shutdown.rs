@@ -1,11 +1,12 @@
-//! Whether the program is to end, as signals and the service manager ask for it.
+//! The shutdown signal, set by SIGTERM and SIGINT or by the service manager.
 
 use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Whether the program is to end: asked once, it finishes what runs; asked again, it ends at once.
+/// Whether the program is to stop. After the first request it finishes running requests; after the
+/// second it stops at once. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown(Arc<Signals>);
 
@@ -16,6 +17,7 @@ struct Signals {
 }
 
 impl Shutdown {
+    /// Requests a graceful shutdown, or an immediate one if called again.
     pub fn request(&self) {
         if self.is_requested() {
             self.0.immediate.cancel();
@@ -27,6 +29,7 @@ impl Shutdown {
         self.0.requested.is_cancelled()
     }
 
+    /// Waits until a shutdown is requested.
     pub async fn requested(&self) {
         self.0.requested.cancelled().await;
     }
@@ -35,7 +38,16 @@ impl Shutdown {
         self.0.immediate.is_cancelled()
     }
 
-    /// Asks at each SIGTERM and SIGINT; does not end.
+    /// Waits until a shutdown is requested a second time.
+    pub async fn immediate(&self) {
+        self.0.immediate.cancelled().await;
+    }
+
+    /// Calls [`Shutdown::request`] at each SIGTERM and SIGINT; does not return.
+    ///
+    /// # Errors
+    ///
+    /// If the signal handlers cannot be installed.
     pub async fn request_on_signals(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -46,12 +58,5 @@ impl Shutdown {
             }
             self.request();
         }
-    }
-}
-
-impl Shutdown {
-    /// Waits until the shutdown was requested a second time.
-    pub async fn immediate(&self) {
-        self.0.immediate.cancelled().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Which client a request comes from, also behind a proxy.
+//! The client that a request comes from, directly or through proxies.
 
 use std::{
     convert::Infallible,
@@ -16,19 +16,20 @@ use crate::{config::Site, server::Peer};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whether the other end of this request's connection is one of our proxies.
+/// Whether the peer of this request's connection is a trusted proxy (`TRUSTED_PROXIES`).
 pub fn is_from_proxy(request: &Request, site: &Site) -> bool {
     let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip().to_canonical());
     peer.is_some_and(|peer| site.trusted_proxies.iter().any(|net| net.contains(&peer)))
 }
 
-/// The network a request comes from: one IPv4 address, or the /64 that an IPv6 customer has at least,
-/// within which addresses cost nothing.
+/// The network of a client, the unit of rate limits: one IPv4 address, or an IPv6 /64. A customer has at
+/// least a /64, and its addresses cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientNet(IpAddr);
 
 impl ClientNet {
-    pub fn of(address: IpAddr) -> ClientNet {
+    /// An IPv4 address mapped into IPv6 counts as the IPv4 address.
+    pub fn from_address(address: IpAddr) -> ClientNet {
         ClientNet(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let prefix = u128::from(address) & !u128::from(u64::MAX);
@@ -39,7 +40,7 @@ impl ClientNet {
     }
 }
 
-/// `client: ClientNet` in a handler means that it matters from where one asks.
+/// A handler that takes a `ClientNet` treats requests differently by where they come from.
 impl<S: Sync> FromRequestParts<S> for ClientNet
 where
     Arc<Site>: FromRef<S>,
@@ -50,14 +51,14 @@ where
         let peer = parts.extensions.get::<Peer>();
         let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
         let site = Arc::<Site>::from_ref(state);
-        Ok(ClientNet::of(client(peer, &parts.headers, &site.trusted_proxies)))
+        Ok(ClientNet::from_address(client(peer, &parts.headers, &site.trusted_proxies)))
     }
 }
 
-/// The last address on the way that is not one of our proxies.
+/// The last address on the way that is not a trusted proxy.
 ///
-/// Each proxy adds whom it heard from at the right end of `X-Forwarded-For`; what stands further left
-/// than the first stranger is hearsay, and so is all of it when the peer itself is a stranger.
+/// Each proxy appends the address of its own peer to `X-Forwarded-For`. Entries to the left of the first
+/// untrusted address are not reliable, and if the peer itself is untrusted, none is.
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let mut client = peer.to_canonical();
@@ -81,7 +82,7 @@ mod tests {
 
     use super::*;
 
-    fn seen(peer: &str, forwarded: &[&'static str]) -> String {
+    fn client_of(peer: &str, forwarded: &[&'static str]) -> String {
         let mut headers = HeaderMap::new();
         for line in forwarded {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(line));
@@ -91,24 +92,36 @@ mod tests {
     }
 
     #[test]
-    fn only_a_proxy_of_ours_may_say_who_asks_and_only_the_nearest_stranger_counts() {
-        assert_eq!(seen("203.0.113.9", &[]), "203.0.113.9");
-        assert_eq!(seen("203.0.113.9", &["198.51.100.1"]), "203.0.113.9", "a stranger's word");
-        assert_eq!(seen("127.0.0.1", &["198.51.100.1"]), "198.51.100.1");
-        assert_eq!(seen("127.0.0.1", &["1.1.1.1, 198.51.100.1"]), "198.51.100.1", "invented left");
-        assert_eq!(seen("127.0.0.1", &["1.1.1.1", "198.51.100.1"]), "198.51.100.1", "two lines");
-        assert_eq!(seen("127.0.0.1", &["198.51.100.1, 127.0.0.2"]), "198.51.100.1", "two proxies");
-        assert_eq!(seen("127.0.0.1", &["198.51.100.1, rubbish"]), "127.0.0.1");
-        assert_eq!(seen("127.0.0.1", &[""]), "127.0.0.1");
-        assert_eq!(seen("::ffff:127.0.0.1", &["2001:db8::7"]), "2001:db8::7");
+    fn only_a_trusted_proxy_may_name_the_client_and_the_nearest_untrusted_address_counts() {
+        assert_eq!(client_of("203.0.113.9", &[]), "203.0.113.9");
+        assert_eq!(client_of("203.0.113.9", &["198.51.100.1"]), "203.0.113.9", "an untrusted peer");
+        assert_eq!(client_of("127.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(
+            client_of("127.0.0.1", &["1.1.1.1, 198.51.100.1"]),
+            "198.51.100.1",
+            "forged entry"
+        );
+        assert_eq!(
+            client_of("127.0.0.1", &["1.1.1.1", "198.51.100.1"]),
+            "198.51.100.1",
+            "two lines"
+        );
+        assert_eq!(
+            client_of("127.0.0.1", &["198.51.100.1, 127.0.0.2"]),
+            "198.51.100.1",
+            "two proxies"
+        );
+        assert_eq!(client_of("127.0.0.1", &["198.51.100.1, rubbish"]), "127.0.0.1");
+        assert_eq!(client_of("127.0.0.1", &[""]), "127.0.0.1");
+        assert_eq!(client_of("::ffff:127.0.0.1", &["2001:db8::7"]), "2001:db8::7");
     }
 
     #[test]
     fn a_network_is_one_ipv4_address_or_a_64() {
-        let of = |text: &str| ClientNet::of(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        let net = |text: &str| ClientNet::from_address(text.parse().unwrap());
+        assert_eq!(net("2001:db8::1"), net("2001:db8::ffff:1"));
+        assert_ne!(net("2001:db8::1"), net("2001:db8:0:1::1"));
+        assert_ne!(net("192.0.2.1"), net("192.0.2.2"));
+        assert_eq!(net("::ffff:192.0.2.1"), net("192.0.2.1"));
     }
 }

@@ -1,4 +1,4 @@
-//! Failures as people read them: a page, or a message for htmx.
+//! Errors as people read them: a page, or a message for htmx.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Carried by a response: where on the page the visitor was, for the way back.
+/// A response extension: the fragment (`#post-1`) of the place on the page to return to.
 #[derive(Clone)]
 pub struct Anchor(pub String);
 
@@ -31,10 +31,10 @@ struct ErrorPage<'a> {
     context: PageContext,
     heading: &'a str,
     message: &'a str,
-    /// Given with our own faults, so that the operator can find the cause in the log.
+    /// The request's id for a fault of the program, so that the operator finds the cause in the log.
     reference: Option<String>,
     offers_log_in: bool,
-    /// Where the log-in form leads.
+    /// Where the log-in form leads to.
     next: String,
 }
 
@@ -44,10 +44,10 @@ struct ErrorPart<'a> {
     message: &'a str,
 }
 
-/// The last layer of the pages: every bare failure becomes something a person can read.
+/// The outermost layer of the pages: gives every error response without a body its page.
 ///
-/// With htmx the message goes to the page's message area and the page stays as it is; who must log
-/// in first is led to the log-in page.
+/// With htmx the message goes to the page's message area and the page stays as it is. A visitor who has
+/// to log in first is sent to the log-in page.
 pub async fn render_error_page(
     State(site): State<Arc<Site>>,
     request: Request,
@@ -89,7 +89,7 @@ pub async fn render_error_page(
     }
     let page = ErrorPage {
         context,
-        heading: heading(&response),
+        heading: heading(&response, only_reads),
         message: &message,
         reference: (status == StatusCode::INTERNAL_SERVER_ERROR)
             .then(|| reference.map(|id| id.to_string()))
@@ -100,49 +100,52 @@ pub async fn render_error_page(
     with_html(response, page.render())
 }
 
+/// The fallback for paths that no route has.
 pub async fn no_such_page() -> Error {
     Error::NotFound
 }
 
-/// axum adds the `Allow` header.
+/// The fallback for methods that a path does not have. axum adds the `Allow` header.
 pub async fn no_such_method() -> StatusCode {
     StatusCode::METHOD_NOT_ALLOWED
 }
 
-/// A handler panicked: one 500, and the site lives on.
+/// A 500 for a handler that panicked. The other requests go on.
 #[expect(clippy::needless_pass_by_value, reason = "tower asks for this shape")]
 pub fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
-    let words = cause.downcast_ref::<String>().map(String::as_str);
-    let words = words.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    Error::internal(format!("panic: {words}")).into_response()
+    let message = cause.downcast_ref::<String>().map(String::as_str);
+    let message = message.or(cause.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    Error::internal(format!("panic: {message}")).into_response()
 }
 
-fn heading(response: &Response) -> &'static str {
+fn heading(response: &Response, only_reads: bool) -> &'static str {
     let error = response.extensions().get::<Arc<Error>>();
     if error.is_some_and(|error| matches!(**error, Error::CrossSite { .. })) {
-        return "Not from this address.";
+        return "This form came from another address.";
     }
     match response.status() {
-        StatusCode::BAD_REQUEST => "This request makes no sense.",
+        StatusCode::BAD_REQUEST if only_reads => "We couldn't understand that address.",
+        StatusCode::BAD_REQUEST | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            "The form couldn't be read."
+        }
         StatusCode::REQUEST_TIMEOUT => "That took too long.",
-        StatusCode::NOT_FOUND | StatusCode::URI_TOO_LONG => "This page is not here.",
-        StatusCode::UNAUTHORIZED => "Log in to go on.",
-        StatusCode::FORBIDDEN => "This is not yours to do.",
-        StatusCode::METHOD_NOT_ALLOWED => "That is not how this works.",
-        StatusCode::PAYLOAD_TOO_LARGE => "That is too much.",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "That is not a form of this site.",
-        StatusCode::UNPROCESSABLE_ENTITY => "That does not fit.",
-        StatusCode::TOO_MANY_REQUESTS => "Too many tries.",
+        StatusCode::NOT_FOUND | StatusCode::URI_TOO_LONG => "Page not found.",
+        StatusCode::UNAUTHORIZED => "Log in to continue.",
+        StatusCode::FORBIDDEN => "You can't do that.",
+        StatusCode::METHOD_NOT_ALLOWED => "That page can't be opened directly.",
+        StatusCode::PAYLOAD_TOO_LARGE => "Too long.",
+        StatusCode::UNPROCESSABLE_ENTITY => "Some fields need fixing.",
+        StatusCode::TOO_MANY_REQUESTS => "Slow down.",
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => "Back in a moment.",
         _ => "Something went wrong on our side.",
     }
 }
 
-/// A failure with a body of its own. Keeps the other headers: `Allow`, `Retry-After` and the like still
-/// mean what they meant.
+/// The response with this page as its body. Its other headers, such as `Allow` and `Retry-After`, still
+/// apply and stay.
 pub fn with_html(mut response: Response, html: askama::Result<String>) -> Response {
     let html = html.unwrap_or_else(|err| {
-        tracing::error!(%err, "the error page itself failed");
+        tracing::error!(%err, "cannot render the error page");
         "Something went wrong.".to_owned()
     });
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! What a client holds already is not sent again.
+//! Conditional requests: a client that holds the current version gets 304 without a body.
 
 use axum::{
     body::{Body, Bytes},
@@ -12,12 +12,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::web::Error;
 
-/// Names every good answer to a question by its content, and sends 304 to who has it.
+/// Sets an `ETag` from the content on each successful response to GET or HEAD, and responds 304 to a
+/// client that holds it.
 ///
-/// The name is a weak one (RFC 9110, 8.8.1): compression comes after.
+/// The tag is weak (RFC 9110, 8.8.1), because compression comes after.
 pub async fn conditional_get(request: Request, next: Next) -> Response {
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let asked = request.headers().clone();
+    let request_headers = request.headers().clone();
     let response = next.run(request).await;
     if !only_reads || response.status() != StatusCode::OK {
         return response;
@@ -28,7 +29,7 @@ pub async fn conditional_get(request: Request, next: Next) -> Response {
         Err(err) => return Error::internal(err).into_response(),
     };
     let etag = weak_etag(&body);
-    let is_held = is_held(&asked, &etag);
+    let is_held = is_held(&request_headers, &etag);
     head.headers.extend(HeaderValue::from_str(&etag).map(|etag| (header::ETAG, etag)));
     if is_held {
         head.status = StatusCode::NOT_MODIFIED;
@@ -40,18 +41,18 @@ pub async fn conditional_get(request: Request, next: Next) -> Response {
 
 fn weak_etag(body: &[u8]) -> String {
     let hash = Sha256::digest(body);
-    let words = hash.iter().take(12).map(|byte| format!("{byte:02x}"));
-    format!("W/\"{}\"", words.collect::<String>())
+    let hex = hash.iter().take(12).map(|byte| format!("{byte:02x}"));
+    format!("W/\"{}\"", hex.collect::<String>())
 }
 
-/// Whether the client says that it has what is called `etag`.
+/// Whether the client's `If-None-Match` has `etag`.
 pub fn is_held(headers: &HeaderMap, etag: &str) -> bool {
     let mut held = headers.get_all(header::IF_NONE_MATCH).iter();
     held.any(|held| is_among(held, etag))
 }
 
-/// Whether `etag` is one of those `held` (RFC 9110, 13.1.2: weakness is no difference, and a cache on
-/// the way may have made it weak).
+/// Whether `etag` is in the list `held`. By weak comparison (RFC 9110, 13.1.2): a cache on the way may
+/// have made a tag weak.
 pub fn is_among(held: &HeaderValue, etag: &str) -> bool {
     let strong = |etag: &str| etag.trim().trim_start_matches("W/").to_owned();
     let held = held.to_str().unwrap_or_default().split(',');
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_that_is_held_is_known_in_any_packing_and_among_others() {
+    fn an_etag_matches_weak_or_strong_and_in_a_list() {
         let holds = |held: &'static str| is_among(&HeaderValue::from_static(held), "W/\"a1\"");
         assert!(holds("W/\"a1\"") && holds("\"a1\"") && holds("\"b\", W/\"a1\"") && holds("*"));
         assert!(!holds("\"b\"") && !holds("") && !holds("a1"));

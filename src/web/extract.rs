@@ -1,7 +1,7 @@
-//! axum's extractors, strict about bytes and failing with our [`Error`].
+//! Extractors like axum's, but strict about bytes, and failing with our [`Error`].
 //!
-//! axum's own turn bytes that are not UTF-8 into U+FFFD, take a doubled field's last value, and
-//! answer with serde's words.
+//! axum's own replace bytes that are not UTF-8 with U+FFFD, take the last value of a repeated field,
+//! and respond with serde's messages.
 
 #![allow(clippy::disallowed_types, reason = "this is where they are wrapped")]
 
@@ -21,11 +21,11 @@ use serde::{
 
 use crate::web::Error;
 
-/// More than any form of ours has.
+/// More fields than any form of the site has.
 const MAX_FIELDS: usize = 64;
 
-/// The fields of a web form, each at most once. A field the form does not have is refused by the
-/// type (`deny_unknown_fields`) as a 422.
+/// The fields of a web form, each at most once. The type refuses fields that it does not have
+/// (`deny_unknown_fields`): 422.
 pub struct Form<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
@@ -39,21 +39,24 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
             if err.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
                 Error::TooLarge
             } else {
-                Error::BadRequest("The form did not arrive whole.".into())
+                Error::BadRequest("The form did not arrive completely.".into())
             }
         })?;
         let fields = pairs(&body)?;
         if fields.len() > MAX_FIELDS {
             return Err(Error::Invalid("The form has too many fields.".into()));
         }
-        read(fields).map(Form).map_err(|Silent| {
-            Error::Invalid("The form has a field that does not belong to it.".into())
+        read(fields).map(Form).map_err(|Mismatch| {
+            Error::Invalid(
+                "The form does not have the fields of this page. Reload the page and try again."
+                    .into(),
+            )
         })
     }
 }
 
-/// The parameters behind the `?`. Unknown ones are ignored: other sites add theirs to links. An empty
-/// one is as good as none.
+/// The query parameters. Unknown ones are ignored, because other sites add theirs to links. An empty one
+/// counts as absent.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -67,14 +70,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             ));
         }
         fields.retain(|(_, value)| !value.is_empty());
-        read(fields).map(Query).map_err(|Silent| {
-            Error::BadRequest("The address has a value that makes no sense.".into())
+        read(fields).map(Query).map_err(|Mismatch| {
+            Error::BadRequest("The address has a parameter that is not valid.".into())
         })
     }
 }
 
-/// A whole number from a query, in its one spelling, from `least` to `most`; `default` where there is
-/// none.
+/// A query parameter that is a whole number from `least` to `most`, without leading zeros or a plus
+/// sign; `default` if it is absent.
+///
+/// # Errors
+///
+/// [`Error::BadRequest`] for anything else.
 pub fn number(
     name: &'static str,
     text: Option<&str>,
@@ -85,11 +92,11 @@ pub fn number(
     let Some(text) = text else { return Ok(default) };
     let number = text.parse().ok().filter(|number: &i64| number.to_string() == text);
     number.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-        Error::BadRequest(format!("{name} is a whole number from {least} to {most}.").into())
+        Error::BadRequest(format!("{name} must be a whole number from {least} to {most}.").into())
     })
 }
 
-/// A part of the path. What does not parse names nothing: 404.
+/// The parameters of the path. One that does not parse names nothing: 404.
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Path), rejection(Error))]
 pub struct Path<T>(pub T);
@@ -108,7 +115,7 @@ impl From<PathRejection> for Error {
     }
 }
 
-/// Whether the body says to be of that type, in UTF-8 and as it is.
+/// Whether the headers say that the body has this content type, in UTF-8 and without a content coding.
 pub fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()) else {
         return false;
@@ -124,8 +131,8 @@ pub fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
     is_expected && is_utf8 && !headers.contains_key(header::CONTENT_ENCODING)
 }
 
-/// Name and value pairs as the URL standard reads them (a `%` without two digits stands for
-/// itself), but refusing what is not UTF-8 and names that come twice.
+/// The name and value pairs of a form or a query, parsed as in the URL standard (a `%` without two hex
+/// digits is literal), except that bytes that are not UTF-8 and repeated names are refused.
 fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, Error> {
     let mut names = HashSet::new();
     let mut pairs = Vec::new();
@@ -133,7 +140,7 @@ fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, Error> {
         let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
         let (name, value) = (decode(&pair[..at])?, decode(pair.get(at + 1..).unwrap_or_default())?);
         if !names.insert(name.clone()) {
-            return Err(Error::BadRequest("A field came twice.".into()));
+            return Err(Error::BadRequest("A field appears twice.".into()));
         }
         pairs.push((name, value));
     }
@@ -148,15 +155,15 @@ fn decode(bytes: &[u8]) -> Result<String, Error> {
         .map_err(|_| Error::BadRequest("The text is not valid UTF-8.".into()))
 }
 
-fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, Silent> {
+fn read<T: DeserializeOwned>(fields: Vec<(String, String)>) -> Result<T, Mismatch> {
     let fields = fields.into_iter().map(|(name, value)| (name, Value(value)));
     T::deserialize(MapDeserializer::new(fields))
 }
 
-/// A field's text. serde's own `String` is never an `Option`; this one, being there, is `Some`.
+/// A field's text. Unlike serde's own deserializer of a `String`, this one is `Some` to an `Option`.
 struct Value(String);
 
-impl IntoDeserializer<'_, Silent> for Value {
+impl IntoDeserializer<'_, Mismatch> for Value {
     type Deserializer = Value;
 
     fn into_deserializer(self) -> Value {
@@ -165,13 +172,13 @@ impl IntoDeserializer<'_, Silent> for Value {
 }
 
 impl<'de> Deserializer<'de> for Value {
-    type Error = Silent;
+    type Error = Mismatch;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_string(self.0)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Silent> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Mismatch> {
         visitor.visit_some(self)
     }
 
@@ -180,7 +187,7 @@ impl<'de> Deserializer<'de> for Value {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Silent> {
+    ) -> Result<V::Value, Mismatch> {
         self.0.into_deserializer().deserialize_enum(name, variants, visitor)
     }
 
@@ -190,21 +197,21 @@ impl<'de> Deserializer<'de> for Value {
     }
 }
 
-/// serde's message names our types, so nobody gets to see it.
+/// That fields do not match the type. Drops serde's message, which names our types.
 #[derive(Debug)]
-struct Silent;
+struct Mismatch;
 
-impl std::fmt::Display for Silent {
+impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the fields do not fit")
+        f.write_str("the fields do not match the type")
     }
 }
 
-impl std::error::Error for Silent {}
+impl std::error::Error for Mismatch {}
 
-impl serde::de::Error for Silent {
-    fn custom<T: std::fmt::Display>(_: T) -> Silent {
-        Silent
+impl serde::de::Error for Mismatch {
+    fn custom<T: std::fmt::Display>(_: T) -> Mismatch {
+        Mismatch
     }
 }
 
@@ -217,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_form_arrives_as_it_was_typed_however_its_letters_are_written(
+        fn a_form_is_read_as_it_was_typed_in_each_percent_encoding(
             typed in prop::collection::btree_map("\\PC{0,8}", any::<String>(), 0..8),
             is_lower: bool,
         ) {
@@ -232,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_break_the_reader_or_become_other_text(bytes: Vec<u8>) {
+        fn parsing_any_bytes_neither_panics_nor_changes_text(bytes: Vec<u8>) {
             let names_and_values = bytes.split(|byte| matches!(byte, b'&' | b'='));
             let is_utf8 = names_and_values.into_iter().all(|part| {
                 std::str::from_utf8(&percent_decode(part).collect::<Vec<_>>()).is_ok()
@@ -240,7 +247,7 @@ mod tests {
             match pairs(&bytes) {
                 Ok(pairs) => {
                     let names: HashSet<_> = pairs.iter().map(|(name, _)| name).collect();
-                    prop_assert_eq!(names.len(), pairs.len(), "a name came twice");
+                    prop_assert_eq!(names.len(), pairs.len(), "a name appears twice");
                     prop_assert!(is_utf8 || bytes.contains(&b'='), "{:?} became text", pairs);
                 }
                 Err(Error::BadRequest(_)) => {}

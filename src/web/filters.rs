@@ -1,4 +1,4 @@
-//! How templates write numbers, times and counts.
+//! Template filters for times and counts.
 
 #![allow(
     clippy::unnecessary_wraps,
@@ -21,33 +21,33 @@ const MONTH: BorrowedFormatItem =
 /// `2026-11-23T15:04:05Z`, for `<time datetime>`.
 #[askama::filter_fn]
 pub fn machine(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
-    Ok(written(*at, &MACHINE))
+    Ok(format_utc(*at, &MACHINE))
 }
 
-/// As [`machine`], outside of a template.
+/// The same as [`machine`], outside a template.
 pub fn machine_text(at: OffsetDateTime) -> String {
-    written(at, &MACHINE)
+    format_utc(at, &MACHINE)
 }
 
 /// `2026-11-23 15:04 UTC`.
 #[askama::filter_fn]
 pub fn minute(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
-    Ok(written(*at, &MINUTE))
+    Ok(format_utc(*at, &MINUTE))
 }
 
 /// `November 2026`.
 #[askama::filter_fn]
 pub fn month(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
-    Ok(written(*at, &MONTH))
+    Ok(format_utc(*at, &MONTH))
 }
 
-/// How long ago, in the one unit that says most: `3 h`, `2 d`, `10 y`.
+/// How long ago, in the largest unit that fits: `3 h`, `2 d`, `10 y`.
 #[askama::filter_fn]
 pub fn ago(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
     Ok(age((OffsetDateTime::now_utc() - *at).whole_minutes()))
 }
 
-/// As [`ago`], said in a sentence: `3 h ago`, `just now`.
+/// The same as [`ago`], within a sentence: `3 h ago`, `just now`.
 #[askama::filter_fn]
 pub fn since(at: &OffsetDateTime, _: &dyn Values) -> Result<String> {
     let age = age((OffsetDateTime::now_utc() - *at).whole_minutes());
@@ -60,7 +60,7 @@ pub fn counted(count: &i64, _: &dyn Values, noun: &str) -> Result<String> {
     Ok(format!("{count} {noun}{}", if *count == 1 { "" } else { "s" }))
 }
 
-fn written(at: OffsetDateTime, format: &BorrowedFormatItem) -> String {
+fn format_utc(at: OffsetDateTime, format: &BorrowedFormatItem) -> String {
     at.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
 }
 
@@ -76,10 +76,10 @@ mod tests {
     use super::age;
 
     #[test]
-    fn an_age_is_told_in_its_largest_unit() {
-        let told = [-5, 0, 1, 59, 60, 1439, 1440, 43_800, 525_600, 5_256_000].map(age);
+    fn an_age_is_shown_in_its_largest_unit() {
+        let ages = [-5, 0, 1, 59, 60, 1439, 1440, 43_800, 525_600, 5_256_000].map(age);
         assert_eq!(
-            told.map(|age| age.replace('\u{a0}', " ")),
+            ages.map(|age| age.replace('\u{a0}', " ")),
             ["now", "now", "1 min", "59 min", "1 h", "23 h", "1 d", "1 mo", "1 y", "10 y"]
         );
     }

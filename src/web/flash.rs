@@ -1,7 +1,7 @@
-//! One sentence for the next page, after a form has done its work and redirected.
+//! Flash messages: one sentence on the page after a form's redirect.
 //!
-//! It travels in a cookie that holds one known word, so it needs no session and nobody can put
-//! words into the site's mouth.
+//! The cookie holds one of a fixed set of keys, so it needs no session, and nobody can make the site
+//! show other text.
 
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ use crate::{
     web::{cookies, htmx::wants_fragment},
 };
 
+/// A flash message. A response carries it as an extension to [`flash_layer`], and a request on to the
+/// page that shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flash {
     Welcome,
@@ -35,6 +37,7 @@ pub enum Flash {
     AccountDeleted,
 }
 
+/// Each message with its key in the cookie and its text.
 const ALL: [(Flash, &str, &str); 14] = [
     (Flash::Welcome, "welcome", "Welcome! Your account is ready."),
     (Flash::LoggedIn, "logged-in", "You are logged in."),
@@ -46,22 +49,26 @@ const ALL: [(Flash, &str, &str); 14] = [
         "password-changed",
         "Your password is changed. You are logged out everywhere else.",
     ),
-    (Flash::EmailChanged, "email-changed", "Your address is changed."),
+    (Flash::EmailChanged, "email-changed", "Your e-mail address is changed."),
     (
         Flash::LinkSent,
         "link-sent",
-        "A link is on its way to that address. Follow it within 30 minutes to make the address yours.",
+        "We sent a link to that address. Open it within 30 minutes to confirm.",
     ),
-    (Flash::EmailConfirmed, "email-confirmed", "The address is confirmed."),
+    (Flash::EmailConfirmed, "email-confirmed", "Your e-mail address is confirmed."),
     (
         Flash::ResetSent,
         "reset-sent",
-        "If an account has that address, a link to a new password is on its way there.",
+        "If an account has that address, we sent it a link to set a new password.",
     ),
     (Flash::PasswordReset, "password-reset", "Your password is changed. Log in with it."),
     (Flash::SessionEnded, "session-ended", "That device is logged out."),
     (Flash::OthersEnded, "others-ended", "You are logged out everywhere else."),
-    (Flash::AccountDeleted, "account-deleted", "Your account is deleted, with all that was yours."),
+    (
+        Flash::AccountDeleted,
+        "account-deleted",
+        "Your account is deleted, with your posts and votes.",
+    ),
 ];
 
 impl Flash {
@@ -69,23 +76,24 @@ impl Flash {
         ALL.iter().find(|(flash, ..)| *flash == self).map_or("", |(_, _, message)| message)
     }
 
-    fn word(self) -> &'static str {
-        ALL.iter().find(|(flash, ..)| *flash == self).map_or("", |(_, word, _)| word)
+    /// Its key in the cookie.
+    fn key(self) -> &'static str {
+        ALL.iter().find(|(flash, ..)| *flash == self).map_or("", |(_, key, _)| key)
     }
 
-    fn parse(word: &str) -> Option<Flash> {
-        ALL.iter().find(|(_, known, _)| *known == word).map(|(flash, ..)| *flash)
+    fn parse(key: &str) -> Option<Flash> {
+        ALL.iter().find(|(_, known, _)| *known == key).map(|(flash, ..)| *flash)
     }
 
-    /// Has the next page say it.
+    /// The response, which makes the next page show this message.
     pub fn on(self, mut response: Response) -> Response {
         response.extensions_mut().insert(self);
         response
     }
 }
 
-/// Reads the sentence for this page, drops it once a whole page has shown it, and sets the one
-/// that a handler left for the next.
+/// Passes the cookie's message on to the page, deletes the cookie once a whole page has shown it, and
+/// sets the cookie for the message that a handler leaves for the next page.
 pub async fn flash_layer(
     State(site): State<Arc<Site>>,
     mut request: Request,
@@ -99,7 +107,7 @@ pub async fn flash_layer(
     }
     let mut response = next.run(request).await;
     let cookie = match response.extensions().get::<Flash>() {
-        Some(flash) => Some(cookies::build(&site, "flash", flash.word(), 60)),
+        Some(flash) => Some(cookies::build(&site, "flash", flash.key(), 60)),
         None => (waiting.is_some() && shows && response.status().is_success())
             .then(|| cookies::build(&site, "flash", "", 0)),
     };
@@ -109,6 +117,7 @@ pub async fn flash_layer(
     response
 }
 
+/// The message that waits for a page to show it.
 fn waiting(headers: &HeaderMap, name: &str) -> Option<Flash> {
     Flash::parse(cookies::read(headers, name)?)
 }

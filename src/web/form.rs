@@ -119,9 +119,10 @@ pub fn with_error_status(error: Error, mut page: Response) -> Response {
 /// all other errors as `Err`.
 pub fn retryable(error: Error) -> Result<(String, Error), Error> {
     match error {
-        Error::Unavailable(_) | Error::Busy | Error::RateLimited { .. } => {
-            Ok((error.to_string(), error))
-        }
+        Error::Unavailable(_)
+        | Error::Busy
+        | Error::RateLimited { .. }
+        | Error::TooManyAttempts { .. } => Ok((error.to_string(), error)),
         error => Err(error),
     }
 }

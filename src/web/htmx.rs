@@ -1,8 +1,8 @@
-//! What htmx 4 says of a request.
+//! The request headers of htmx 4.
 
 use axum::http::HeaderMap;
 
-/// Whether it asks for a part of a page; it says `full` where it wants the whole one.
+/// Whether htmx asks for a part of a page (`partial`). For a whole page it sends `full`.
 pub fn wants_fragment(headers: &HeaderMap) -> bool {
     headers.get("hx-request-type").is_some_and(|kind| kind == "partial")
 }

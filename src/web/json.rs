@@ -1,4 +1,4 @@
-//! JSON in and out, strict about what comes in and failing with our [`Error`].
+//! JSON requests and responses: strict about requests, and failing with our [`Error`].
 
 use axum::{
     body::Bytes,
@@ -11,9 +11,9 @@ use serde_json::error::Category;
 
 use crate::web::{Error, extract::is_of_type};
 
-/// A JSON document (RFC 8259). In: exactly `application/json` in UTF-8, each member at most once and
-/// none that does not belong (the type says so with `deny_unknown_fields`). serde's words, which name
-/// our types, reach nobody.
+/// A JSON document (RFC 8259). A request must be `application/json` in UTF-8, with each member at most
+/// once; the type refuses unknown ones (`deny_unknown_fields`). serde's messages, which name our types,
+/// are not passed on.
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -27,19 +27,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             if err.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 Error::TooLarge
             } else {
-                Error::BadRequest("The document did not arrive whole.".into())
+                Error::BadRequest("The document did not arrive completely.".into())
             }
         })?;
-        let read = serde_json::from_slice(&body).map_err(|err| match err.classify() {
+        let read = serde_json::from_slice(&body).map_err(|err| {
+            match err.classify() {
             Category::Data => Error::Invalid(
-                "The document has a member that is missing, of another type, there twice or not known."
+                "The document has a member that is missing, unknown, repeated or of the wrong type."
                     .into(),
             ),
-            _ => Error::BadRequest("That is not a JSON document in UTF-8.".into()),
+            _ => Error::BadRequest("The body is not a JSON document in UTF-8.".into()),
+        }
         })?;
-        // serde takes a list as well, for the members in the order that the type happens to have.
+        // serde accepts an array as well, as the members in the order of the type's fields.
         if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Error::Invalid("The document is not an object.".into()));
+            return Err(Error::Invalid("The document must be a JSON object.".into()));
         }
         Ok(Json(read))
     }

@@ -1,4 +1,4 @@
-//! Pages on their way out, and what all of them show around their content.
+//! HTML responses, what the layout shows around every page, and addresses on this site.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::{
     web::{Error, flash::Flash},
 };
 
-/// A view struct on its way out as `text/html`.
+/// A response that renders a template as `text/html`.
 pub struct Page<T>(pub T);
 
 impl<T: Template> IntoResponse for Page<T> {
     fn into_response(self) -> Response {
         match self.0.render() {
-            // A form gives back what was typed; U+0000 stands in no HTML (WHATWG, 13.2.3.5).
+            // A form shows again what was typed, and HTML cannot have U+0000 (WHATWG, 13.2.3.5).
             Ok(html) if html.contains('\0') => Html(html.replace('\0', "\u{FFFD}")).into_response(),
             Ok(html) => Html(html).into_response(),
             Err(err) => Error::internal(err).into_response(),
@@ -36,22 +36,22 @@ pub struct PageContext {
     pub site: Arc<Site>,
     pub viewer: Option<Viewer>,
     pub flash: Option<Flash>,
-    /// Path and query of this page: where a log-in leads back to.
+    /// Path and query of this page, which a log-in returns to.
     pub current_path: String,
-    /// Where the page hears what changes while it is open.
+    /// The stream of changes that the open page connects to.
     pub stream_url: Option<StreamUrl>,
 }
 
-/// The address of a stream of changes, for the page that is being made.
+/// The URL of the event stream for a page that is being rendered. A request extension.
 #[derive(Debug, Clone)]
 pub struct StreamUrl(pub String);
 
 impl PageContext {
-    /// What the site is for, where a page has nothing of its own to say.
+    /// The description of pages that have none of their own.
     pub const DESCRIPTION: &str =
         "Share links and short texts, vote for what you like, find things again.";
 
-    /// The context of a page about which nothing is known but its address.
+    /// The context of a page without a viewer or a message.
     pub fn bare(site: &Arc<Site>, uri: &Uri) -> PageContext {
         let current_path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         PageContext {
@@ -63,16 +63,17 @@ impl PageContext {
         }
     }
 
+    /// The id of the viewer; `None` without a session.
     pub fn viewer_id(&self) -> Option<UserId> {
         self.viewer.as_ref().map(|viewer| viewer.id)
     }
 
-    /// The address of a page of this site, as others are to write it.
+    /// The absolute URL of a path on this site.
     pub fn absolute(&self, path: &str) -> String {
         format!("{}{path}", self.site.base_url.origin())
     }
 
-    /// The address that leads through the log-in page and back to `anchor` on this page.
+    /// The URL of the log-in page, which leads back to `anchor` on this page.
     pub fn log_in_url(&self, anchor: &str) -> String {
         login_url(&format!("{}{anchor}", self.current_path))
     }
@@ -96,10 +97,10 @@ where
     }
 }
 
-/// A place on this site to go on to: an absolute path of at most 512 bytes.
+/// A path on this site to redirect to: absolute, at most 512 bytes.
 ///
-/// Nothing in it can lead a browser to another site: no second slash or backslash at the start, no
-/// control character (browsers drop tabs and line ends from addresses), ASCII only.
+/// It cannot lead a browser to another site: no second slash or backslash at the start, no control
+/// characters (browsers drop tabs and line ends from URLs), ASCII only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalPath(String);
 
@@ -113,18 +114,18 @@ impl LocalPath {
     }
 }
 
-/// Whether a browser that is sent to `path` stays on this site.
+/// Whether a browser that is redirected to `path` stays on this site.
 pub fn is_local_path(path: &str) -> bool {
     let is_local = path.strip_prefix('/').is_some_and(|rest| !rest.starts_with('/'));
     is_local && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
-/// 303: the answer to a form that did what it should.
+/// 303 See Other: the response to a form that succeeded.
 pub fn see_other(path: &str) -> Response {
     Redirect::to(path).into_response()
 }
 
-/// `/login` with the way back, where the log-in would lead there.
+/// `/login`, with `next` as the page to return to unless that is the default or not a [`LocalPath`].
 pub fn login_url(next: &str) -> String {
     with_next("/login", next)
 }
@@ -134,16 +135,16 @@ pub fn signup_url(next: &str) -> String {
     with_next("/signup", next)
 }
 
-fn with_next(door: &str, next: &str) -> String {
+fn with_next(path: &str, next: &str) -> String {
     const UNSAFE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.');
     match next {
-        "/" | "/login" | "/signup" => door.to_owned(),
-        next if LocalPath::parse(next).is_none() => door.to_owned(),
-        next => format!("{door}?next={}", utf8_percent_encode(next, UNSAFE)),
+        "/" | "/login" | "/signup" => path.to_owned(),
+        next if LocalPath::parse(next).is_none() => path.to_owned(),
+        next => format!("{path}?next={}", utf8_percent_encode(next, UNSAFE)),
     }
 }
 
-/// The page of this site on which the visitor acted: htmx says it itself, a form's `Referer` does.
+/// The page of this site that the request was sent from, as htmx's own header or `Referer` names it.
 pub fn referring_page(headers: &HeaderMap, site: &Site) -> Option<String> {
     let url = headers.get("hx-current-url").or_else(|| headers.get(header::REFERER))?;
     let url = url::Url::parse(url.to_str().ok()?).ok()?;

@@ -1,4 +1,4 @@
-//! Failures as programs read them: RFC 9457.
+//! Errors as programs read them: problem documents (RFC 9457).
 
 use std::sync::Arc;
 
@@ -19,21 +19,21 @@ pub struct Problem {
     /// Always `about:blank`: the status says what kind of problem it is.
     #[schema(example = "about:blank")]
     r#type: &'static str,
-    /// The status in words.
+    /// The status as text.
     #[schema(example = "Unprocessable Entity")]
     title: &'static str,
     #[schema(example = 422, minimum = 400, maximum = 599)]
     status: u16,
     /// One sentence for a person.
-    #[schema(example = "Some fields do not hold.")]
+    #[schema(example = "Some fields are not valid.")]
     detail: String,
-    /// What is wrong with each field, where it is the fields.
+    /// The fields that are not valid, if that is the problem.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Field>,
 }
 
-/// The last layer of the API: every bare failure as a problem, under the headers it has (`Allow`,
-/// `Retry-After`).
+/// The outermost layer of the API: gives every error response without a body a problem document. Its
+/// headers, such as `Allow` and `Retry-After`, stay.
 pub async fn render_problem(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if !is_bare_failure(&response) {
@@ -59,7 +59,7 @@ pub async fn render_problem(request: Request, next: Next) -> Response {
     response
 }
 
-/// RFC 6750, 3: `error` only for who showed a token.
+/// Sets `WWW-Authenticate`, with `error` only if the request had a token (RFC 6750, 3).
 fn challenge(headers: &mut HeaderMap, error: Option<&Error>) {
     let challenge = match error {
         Some(Error::BadToken) => "Bearer realm=\"social-post\", error=\"invalid_token\"",

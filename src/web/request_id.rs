@@ -1,4 +1,4 @@
-//! The name of one request: in the log, on the 500 page and in `X-Request-Id`.
+//! The id of a request: in the log, on the 500 page and in `X-Request-Id`.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use crate::{config::Site, web::client};
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Names one request in the log, on the 500 page and in the answer's `X-Request-Id`.
+/// The id of a request. Also a request extension, once the request log has set it.
 #[derive(Debug, Clone)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// That of a request, whoever has named it.
-    pub fn of(request: &Request, site: &Site) -> RequestId {
+    /// The id that the request has in its extensions or from a trusted proxy, or a new one.
+    pub fn from_request(request: &Request, site: &Site) -> RequestId {
         if let Some(id) = request.extensions().get::<RequestId>() {
             return id.clone();
         }
         let is_from_proxy = client::is_from_proxy(request, site);
-        let given = is_from_proxy.then(|| RequestId::given(request.headers())).flatten();
+        let given = is_from_proxy.then(|| RequestId::from_headers(request.headers())).flatten();
         given.unwrap_or_else(RequestId::new)
     }
 
@@ -30,8 +30,8 @@ impl RequestId {
         self.0
     }
 
-    /// The one that a proxy of ours has given, so that its log and this one tell of the same.
-    fn given(headers: &HeaderMap) -> Option<RequestId> {
+    /// The id that a proxy has set, so that its log and ours have the same one.
+    fn from_headers(headers: &HeaderMap) -> Option<RequestId> {
         let mut ids = headers.get_all(REQUEST_ID).iter();
         let (Some(id), None) = (ids.next(), ids.next()) else { return None };
         let is_plain = id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');

@@ -1,8 +1,8 @@
-//! How often one client or one person may do what costs others something.
+//! Rate limits, by client network or by member.
 //!
-//! These budgets are kept in memory, each process its own, and forget the longest unused beyond a
-//! fixed number of clients. What must outlive a restart, the tries at one account, is kept in the
-//! database by `users`.
+//! The counters live in memory, separately in each process. Beyond a fixed number of clients the least
+//! recently used are dropped. The attempts at one account must survive a restart, so `users` counts
+//! them in the database.
 
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
@@ -19,30 +19,31 @@ use crate::{
     web::{Error, Result},
 };
 
-/// About 10 MB when full.
+/// How many counters are kept: about 10 MB when full.
 const CLIENTS: usize = 50_000;
 
-/// What is counted.
+/// A rate limit: what it counts, and for whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RateLimit {
-    /// A try at a password, or at finding out who has an account: by network.
+    /// A guess at a password, or at who has an account: by client network.
     Guess,
-    /// A new account: by network.
+    /// A new account: by client network.
     SignUp,
-    /// A link by mail: by account or address.
+    /// A link sent by e-mail: by account or e-mail address.
     Mail,
-    /// A post or an edit: by person.
+    /// A new post or an edit: by member.
     Write,
-    /// A look at how a text will come out, which changes nothing: by person. Apart from writing, so
-    /// that who looks after every sentence can still publish.
+    /// A preview of a text, which changes nothing: by member. Separate from `Write`, so that a member
+    /// who previews after every sentence can still publish.
     Preview,
-    /// A vote: by person.
+    /// A vote: by member.
     Vote,
-    /// A search: by person, or by network.
+    /// A search: by member, or by client network without a session.
     Search,
 }
 
 impl RateLimit {
+    /// Its name in the metrics.
     pub fn name(self) -> &'static str {
         match self {
             RateLimit::Guess => "guess",
@@ -55,7 +56,7 @@ impl RateLimit {
         }
     }
 
-    /// How many at once, and in how long the full number is there again.
+    /// The burst, and how long it takes to refill the whole burst.
     fn budget(self) -> (u32, Duration) {
         match self {
             RateLimit::Guess => (30, Duration::from_mins(15)),
@@ -68,17 +69,18 @@ impl RateLimit {
     }
 
     fn limiter(self) -> DefaultDirectRateLimiter {
-        let (most, period) = self.budget();
-        let most = NonZeroU32::new(most).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::with_period(period / most.get()).unwrap_or(Quota::per_hour(most));
-        DefaultDirectRateLimiter::direct(quota.allow_burst(most))
+        let (burst, period) = self.budget();
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::with_period(period / burst.get()).unwrap_or(Quota::per_hour(burst));
+        DefaultDirectRateLimiter::direct(quota.allow_burst(burst))
     }
 }
 
+/// The counters of every [`RateLimit`]. Clones share them.
 #[derive(Clone)]
 pub struct Throttle {
-    /// By a hash that nobody outside can aim at, of what is done and by whom. None where the setting
-    /// `RATE_LIMITS` is off.
+    /// By a keyed hash of the limit and its subject, so that nobody can provoke collisions. `None` where
+    /// the setting `RATE_LIMITS` is off.
     limiters: Option<Arc<Cache<u64, Arc<DefaultDirectRateLimiter>>>>,
     hasher: RandomState,
 }
@@ -97,7 +99,8 @@ impl Throttle {
     ///
     /// # Errors
     ///
-    /// [`Error::RateLimited`] beyond the limit; it says when to try again.
+    /// [`Error::RateLimited`], or [`Error::TooManyAttempts`] for a guess, beyond the limit. Both say how
+    /// long to wait.
     pub fn check(&self, limit: RateLimit, subject: impl Hash) -> Result<()> {
         let Some(limiters) = &self.limiters else { return Ok(()) };
         let key = self.hasher.hash_one((limit, subject));
@@ -106,7 +109,11 @@ impl Throttle {
         limiter.check().map_err(|until| {
             tracing::warn!(?limit, "rate limited");
             metrics().refused(limit.name());
-            Error::RateLimited { wait: until.wait_time_from(DefaultClock::default().now()) }
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            match limit {
+                RateLimit::Guess => Error::TooManyAttempts { wait },
+                _ => Error::RateLimited { wait },
+            }
         })
     }
 }
@@ -116,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_is_each_clients_own_and_says_when_to_come_back() {
+    fn a_rate_limit_is_counted_for_each_client_and_says_how_long_to_wait() {
         let throttle = Throttle::new(true);
         for _ in 0..5 {
             assert!(throttle.check(RateLimit::SignUp, "here").is_ok());
@@ -133,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hundred_thousand_clients_are_forgotten_in_turn() {
+    fn the_least_recently_used_of_two_hundred_thousand_clients_are_dropped() {
         let throttle = Throttle::new(true);
         for client in 0..200_000 {
             assert!(throttle.check(RateLimit::Guess, client).is_ok());

@@ -1,4 +1,4 @@
-//! XML on its way out.
+//! XML responses.
 
 use askama::Template;
 use axum::{
@@ -8,7 +8,7 @@ use axum::{
 
 use crate::web::Error;
 
-/// A view struct over a `.xml` template, and what kind of XML it is.
+/// A response that renders a `.xml` template; the first field is its content type.
 pub struct Xml<T>(pub &'static str, pub T);
 
 impl<T: Template> IntoResponse for Xml<T> {
@@ -17,16 +17,16 @@ impl<T: Template> IntoResponse for Xml<T> {
         match template.render() {
             Ok(text) => {
                 let kind = [(header::CONTENT_TYPE, HeaderValue::from_static(kind))];
-                (kind, without_strangers(text)).into_response()
+                (kind, replace_forbidden(text)).into_response()
             }
             Err(err) => Error::internal(err).into_response(),
         }
     }
 }
 
-/// With U+FFFD for each character that XML 1.0 has no way to hold, escaped or not (section 2.2): one of
-/// them, and no reader takes the document.
-fn without_strangers(text: String) -> String {
-    let is_stranger = |c: char| matches!(c, '\0'..='\u{8}' | '\u{B}' | '\u{C}' | '\u{E}'..='\u{1F}' | '\u{FFFE}' | '\u{FFFF}');
-    if text.contains(is_stranger) { text.replace(is_stranger, "\u{FFFD}") } else { text }
+/// Replaces with U+FFFD each character that XML 1.0 does not allow, escaped or not (section 2.2). With one
+/// of them, parsers reject the whole document.
+fn replace_forbidden(text: String) -> String {
+    let is_forbidden = |c: char| matches!(c, '\0'..='\u{8}' | '\u{B}' | '\u{C}' | '\u{E}'..='\u{1F}' | '\u{FFFE}' | '\u{FFFF}');
+    if text.contains(is_forbidden) { text.replace(is_forbidden, "\u{FFFD}") } else { text }
 }

@@ -1,20 +1,20 @@
-// What HTML and htmx cannot do. Every page works without it; it keeps nothing.
+// What HTML and htmx cannot do. Every page works without it, and it stores nothing.
 {
   const every = (selector, act) => document.querySelectorAll(selector).forEach(act);
   const flash = document.getElementById("flash");
 
-  const complain = (words) => {
+  const showError = (message) => {
     flash.innerHTML =
       '<div class="flash bad" role="alert"><svg aria-hidden="true"><use href="#i-warn"/></svg><p></p></div>';
-    flash.querySelector("p").textContent = words;
+    flash.querySelector("p").textContent = message;
   };
 
-  // Nobody asked for the stream of changes, so nobody is told that it failed: it comes back by itself.
+  // The stream of changes reconnects by itself, so its failures are not shown.
   const isStream = (ctx) => ctx?.sourceElement?.hasAttribute("hx-sse:connect");
 
-  // No answer, or one from something in front of the site, which must not land in the page.
+  // No response, or one from a proxy in front of the site, which must not be swapped into the page.
   addEventListener("htmx:error", (event) => {
-    if (!isStream(event.detail.ctx)) complain("The site did not answer. Check your connection and try again.");
+    if (!isStream(event.detail.ctx)) showError("The site did not respond. Check your connection and try again.");
   });
   addEventListener("htmx:before:response", (event) => {
     const { response, hx, sourceElement } = event.detail.ctx;
@@ -22,7 +22,7 @@
       if (response.status != 200) event.preventDefault();
       return;
     }
-    // A field does not hold or the session has ended: the whole page says so and gives all of it back.
+    // A field is not valid or the session has ended: submit the form, to show the whole page with it.
     if ([401, 422].includes(response.status) && sourceElement.matches(".writing [formaction]")) {
       event.preventDefault();
       sourceElement.form.requestSubmit(sourceElement);
@@ -30,28 +30,28 @@
     }
     if (response.status < 400 || response.status == 422 || hx.retarget) return;
     event.preventDefault();
-    complain("The site cannot answer just now. Try again in a moment.");
+    showError("The site can't respond right now. Try again in a moment.");
   });
   addEventListener("htmx:after:swap", (event) => {
     if (event.detail.ctx.response.status < 400 && flash.querySelector(".bad")) flash.replaceChildren();
   });
 
-  // The link that asked for more is gone: go on at the first of what it brought.
+  // The "Show more" link is replaced by the posts it loaded: move the focus to the first of them.
   addEventListener("htmx:after:settle", (event) => {
     const { task, newContent } = event.detail;
     if (task.type == "partial" && task.target.id == "posts") newContent.find((node) => node.querySelector)?.querySelector("a")?.focus();
-    reach();
+    makeScrollable();
   });
 
   // What scrolls sideways must be reachable by keyboard.
-  const reach = () =>
+  const makeScrollable = () =>
     every(".prose :is(pre,table)", (box) => {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
     });
-  reach();
+  makeScrollable();
 
-  // A second press while the first is on its way does nothing. Nothing is disabled, so the pressed
-  // button's value is sent, and coming back finds the form usable.
+  // Ignore a second submit while the first is on its way. Nothing is disabled, so the value of the
+  // pressed button is sent, and the form is usable after going back.
   addEventListener(
     "submit",
     (event) => {
@@ -76,7 +76,7 @@
     };
     button.hidden = false;
     button.addEventListener("click", () => show(field.type == "password"));
-    // Else the browser would keep it among the words to suggest.
+    // A text field's value would be stored as a suggestion.
     field.form.addEventListener("submit", () => show(false));
   });
 
@@ -84,7 +84,7 @@
     const { title } = form.elements;
     const left = document.getElementById("title-left");
     const count = () => {
-      // In characters, as the site counts; `length` would count an emoji twice.
+      // In characters, as the server counts; `length` would count an emoji twice.
       const rest = title.dataset.most - [...title.value.trim().normalize()].length;
       left.textContent = rest > 20 ? "" : rest < 0 ? `${-rest} too many` : `${rest} left`;
     };

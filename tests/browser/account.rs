@@ -53,7 +53,7 @@ async fn confirm_address(browser: &Browser, office: &PostOffice) {
     assert_eq!(browser.value("#email").await, "countess@example.org", "what was typed is kept");
     browser.fill("#email-current", PASSWORD).await;
     browser.click("form[action='/settings/email'] button:not([type=button])").await;
-    browser.reads("[role=status]", "on its way").await;
+    browser.reads("[role=status]", "sent").await;
     let letters = office.letters(2).await;
     let letter = letters.iter().find(|letter| letter.to == "countess@example.org").unwrap();
     browser.goto(&letter.link_of(browser.origin(), "/email/confirm")).await;
@@ -97,7 +97,7 @@ async fn forget_password(browser: &Browser, office: &PostOffice) {
     browser.click("a[href='/password/forgot']").await;
     browser.fill("#email", "countess@example.org").await;
     browser.click("form[action='/password/forgot'] button").await;
-    browser.reads("[role=status]", "on its way").await;
+    browser.reads("[role=status]", "sent").await;
     let letters = office.letters(5).await;
     let letter = letters.iter().find(|letter| letter.text.contains("/password/reset/")).unwrap();
     let link = letter.link_of(browser.origin(), "/password/reset");

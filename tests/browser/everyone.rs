@@ -318,7 +318,7 @@ async fn mailed_links(inspector: &mut Inspector<'_>, office: &PostOffice) {
     inspector.look("a forgotten password with an error").await;
     browser.fill("#email", "ada-lovelace@example.org").await;
     send_unchecked(browser, "/password/forgot").await;
-    browser.reads("[role=status]", "on its way").await;
+    browser.reads("[role=status]", "sent").await;
     inspector.look("a link on its way").await;
 
     let letters = office.letters(2).await;
@@ -337,7 +337,7 @@ async fn too_often_for_a_stranger(inspector: &mut Inspector<'_>, site: &TestSite
     browser.goto("/password/forgot").await;
     browser.fill("#email", email.1).await;
     send_unchecked(browser, "/password/forgot").await;
-    browser.reads("[role=alert]", "too often").await;
+    browser.reads("[role=alert]", "Try again in").await;
     inspector.look("too many links").await;
 
     let wrong = [("login", "ada-lovelace"), ("password", "wrong password here")];
@@ -346,7 +346,7 @@ async fn too_often_for_a_stranger(inspector: &mut Inspector<'_>, site: &TestSite
     browser.fill("#login", "ada-lovelace").await;
     browser.fill("#password", PASSWORD).await;
     send_unchecked(browser, "/login").await;
-    browser.reads("[role=alert]", "too often").await;
+    browser.reads("[role=alert]", "Try again in").await;
     inspector.look("too many tries to log in").await;
 
     for n in 0..4 {
@@ -357,7 +357,7 @@ async fn too_often_for_a_stranger(inspector: &mut Inspector<'_>, site: &TestSite
     browser.fill("#email", "another@example.org").await;
     browser.fill("#password", PASSWORD).await;
     send_unchecked(browser, "/signup").await;
-    browser.reads("[role=alert]", "too often").await;
+    browser.reads("[role=alert]", "Try again in").await;
     inspector.look("too many accounts").await;
 }
 
@@ -385,7 +385,7 @@ async fn settings_with_mail(inspector: &mut Inspector<'_>, site: &TestSite) {
     browser.fill("#email", "countess@example.org").await;
     browser.fill("#email-current", PASSWORD).await;
     send_unchecked(browser, "/settings/email").await;
-    browser.reads("[role=status]", "on its way").await;
+    browser.reads("[role=status]", "sent").await;
     inspector.look("settings with an address on its way").await;
 }
 
@@ -397,19 +397,19 @@ async fn too_often_for_a_member(inspector: &mut Inspector<'_>, site: &TestSite, 
     browser.fill("#password-current", PASSWORD).await;
     browser.fill("#new_password", "marble otter 7 lantern").await;
     send_unchecked(browser, "/settings/password").await;
-    browser.reads("[role=alert]", "too often").await;
+    browser.reads("[role=alert]", "Try again in").await;
     inspector.look("settings after too many tries").await;
     browser.goto("/settings/delete-account").await;
     browser.fill("#delete-current", PASSWORD).await;
     browser.click("main form button:not([type=button])").await;
-    browser.reads("[role=alert]", "too often").await;
+    browser.reads("[role=alert]", "Try again in").await;
     inspector.look("a deletion after too many tries").await;
 
     browser.goto("/posts/new").await;
     browser.fill("#title", "One too many").await;
     until_too_often(async || ada.post("/posts", &[("title", "One of many")]).await).await;
     send_unchecked(browser, "/posts").await;
-    browser.reads("[role=alert]", "too often").await;
+    browser.reads("[role=alert]", "Try again in").await;
     inspector.look("too many posts").await;
 
     browser.goto("/search").await;

@@ -49,9 +49,9 @@ async fn a_change_in_one_window_arrives_live_in_the_other_and_nothing_moves() {
             reader.reads(&format!("#edited-{post}"), "edited").await;
         }
         let ready = publish(&ada, &format!("Fresh for {width}"), "", "").await;
-        reader.reads("#fresh", "1 new post, show").await;
+        reader.reads("#fresh", "Show 1 new post").await;
         let more = publish(&ada, &format!("Fresher for {width}"), "", "").await;
-        reader.reads("#fresh", "2 new posts, show").await;
+        reader.reads("#fresh", "Show 2 new posts").await;
 
         let now: Vec<String> = reader.run(PLACES).await;
         assert_eq!(now, places, "{width} px: something moved");

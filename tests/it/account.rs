@@ -114,7 +114,7 @@ async fn without_mail_an_email_change_counts_at_once_and_the_address_is_unique()
     assert!(fits(&site, "ada@example.org", PASSWORD).await, "nothing changed");
 
     let reply = change(PASSWORD, "Countess@example.org").await;
-    assert_eq!(told(&ada, &reply).await, "Your address is changed.");
+    assert_eq!(told(&ada, &reply).await, "Your e-mail address is changed.");
     ada.get("/settings").await.has("Countess@example.org");
     assert!(fits(&site, "countess@EXAMPLE.org", PASSWORD).await);
     assert!(!fits(&site, "ada@example.org", PASSWORD).await);
@@ -279,7 +279,7 @@ async fn deleting_an_account_deletes_its_posts_votes_and_sessions_and_scores_sta
     assert!(is_in(&ada).await && is_in(&elsewhere).await);
 
     let reply = ada.post("/settings/delete-account", &[("current_password", PASSWORD)]).await;
-    assert_eq!(told(&ada, &reply).await, "Your account is deleted, with all that was yours.");
+    assert_eq!(told(&ada, &reply).await, "Your account is deleted, with your posts and votes.");
     assert!(!is_in(&ada).await && !is_in(&elsewhere).await);
     assert!(!fits(&site, "ada", PASSWORD).await);
     assert_eq!(bob.get("/users/ada").await.status, 404);

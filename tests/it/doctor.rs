@@ -18,11 +18,11 @@ use nix::{
 use social_post::{
     database::{
         local::LocalPostgres,
-        migrations::{self, Course},
+        migrations::{self, Target},
     },
     doctor::repair,
     identity::{PostId, UserId},
-    votes::{self, Ballot, Target},
+    votes::{self, Ballot},
 };
 use sqlx::{Executor as _, PgPool};
 
@@ -44,7 +44,7 @@ impl Local {
         let data = empty_directory("doctor").join("data");
         let cluster = LocalPostgres::start(&data).await.unwrap();
         let app = PgPool::connect_lazy_with(cluster.connect_options());
-        migrations::go(&app, Course::Up).await.unwrap();
+        migrations::migrate(&app, Target::Up).await.unwrap();
         app.close().await;
         let db = PgPool::connect_lazy_with(cluster.admin_options().database("social_post"));
         Local { data, cluster: Some(cluster), db }
@@ -280,7 +280,7 @@ async fn a_repair_during_many_votes_loses_no_vote_and_ends_exact() {
                 let post = PostId(posts[(nth * 7) % posts.len()]);
                 let voter = UserId(chunk[nth % chunk.len()]);
                 let ballot = if (nth / 40) % 2 == 0 { Ballot::Cast } else { Ballot::TakeBack };
-                votes::db::set(&db, voter, Target::Post(post), ballot).await.unwrap();
+                votes::db::set(&db, voter, votes::Target::Post(post), ballot).await.unwrap();
             }
             0
         });

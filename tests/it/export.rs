@@ -118,7 +118,7 @@ async fn an_export_is_one_consistent_snapshot_despite_concurrent_writes() {
     let told = child.wait_with_output().unwrap();
 
     let last = last_line(&told);
-    assert!(last.starts_with("400 posts, 50 people and 20000 votes brought in, in "), "{last}");
+    assert!(last.starts_with("400 posts, 50 people and 20000 votes imported in "), "{last}");
 }
 
 #[tokio::test]
@@ -165,12 +165,12 @@ async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_noth
     };
     let nul = format!("Nul{}u0000", '\\');
     let cases: Vec<(String, &str)> = vec![
-        (String::new(), "line 1: this is no export of Social Post"),
-        ("id,title\n1,x\n".to_owned(), "line 1: this is no export of Social Post"),
-        ("{}\n".to_owned(), "line 1: this is no export of Social Post"),
+        (String::new(), "line 1: this is not an export of Social Post"),
+        ("id,title\n1,x\n".to_owned(), "line 1: this is not an export of Social Post"),
+        ("{}\n".to_owned(), "line 1: this is not an export of Social Post"),
         (
             with(1, &good[0].replace("social-post", "other")),
-            "line 1: this is no export of Social Post",
+            "line 1: this is not an export of Social Post",
         ),
         (
             with(1, &good[0].replace(":1,", ":2,")),
@@ -186,13 +186,13 @@ async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_noth
         (format!("{whole}\n"), "line 10: there is something after the last line"),
         (
             whole.replacen("First", "Fjrst", 1),
-            "line 9: the sum does not fit the lines before: the file is damaged",
+            "line 9: the checksum does not fit the lines before: the file is damaged",
         ),
         (
             whole.replacen(&format!("{}\n", vote(3, 2)), "", 1),
             "line 8: the counts do not fit the lines before",
         ),
-        (whole.replacen("\"version\":1", "\"version\":1 ", 1), "line 9: the sum does not fit"),
+        (whole.replacen("\"version\":1", "\"version\":1 ", 1), "line 9: the checksum does not fit"),
         (with(3, "{\"kind\":\"person\""), "line 3: EOF while parsing"),
         (
             with(
@@ -209,8 +209,8 @@ async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_noth
             with(3, &person(2, "b b", "null")),
             "line 3: username: A user name has 2 to 30 characters",
         ),
-        (with(3, &person(2, "ADA", "null")), "line 3: username is somebody's already"),
-        (with(3, &person(2, "bob", r#""ADA@a.TEST""#)), "line 3: email is somebody's already"),
+        (with(3, &person(2, "ADA", "null")), "line 3: username is taken already"),
+        (with(3, &person(2, "bob", r#""ADA@a.TEST""#)), "line 3: email is taken already"),
         (
             with(3, &person(2, "bob", r#""a\r\n@a.test""#)),
             "line 3: email: This is not an e-mail address",
@@ -221,7 +221,7 @@ async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_noth
         ),
         (
             with(3, &person(2, "bob", "null").replace("2026-01", "1926-01")),
-            "line 3: a moment is not a date since 1970",
+            "line 3: a time is not a date since 1970",
         ),
         (with(3, &person(1, "bob", "null")), "line 3: ids do not rise"),
         (with(3, &person(0, "bob", "null")), "line 3: an id is not a number from 1"),
@@ -270,11 +270,11 @@ async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_noth
         fs::write(&file, text).unwrap();
         let refused = crate::cli::complaint(&import(&db, &file), 1);
         let is_named = refused.starts_with(&format!("{}, {words}", file.display()));
-        assert!(is_named && refused.ends_with("; nothing was brought in"), "{words}: {refused}");
+        assert!(is_named && refused.ends_with("; nothing was imported"), "{words}: {refused}");
     }
     let file = path();
     fs::write(&file, b"{\"kind\":\"header\"\xFF}\n").unwrap();
-    assert!(crate::cli::complaint(&import(&db, &file), 1).contains("this is no export"));
+    assert!(crate::cli::complaint(&import(&db, &file), 1).contains("this is not an export"));
     assert!(
         crate::cli::complaint(&import(&db, Path::new("nowhere.ndjson")), 1)
             .contains("there is no file /")
@@ -290,7 +290,7 @@ async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_noth
     fs::write(&file, &whole).unwrap();
     let told = import(&db, &file);
     assert!(
-        last_line(&told).starts_with("2 posts, 2 people and 2 votes brought in"),
+        last_line(&told).starts_with("2 posts, 2 people and 2 votes imported"),
         "{}",
         last_line(&told)
     );

@@ -60,10 +60,7 @@ async fn a_fastapi_app_is_imported_whole_and_its_people_log_in_with_their_old_pa
 
     assert_eq!(output.status.code(), Some(0));
     let words = stderr(&output);
-    assert!(
-        words.contains("35 posts, 4 people and 92 votes brought in, 0 rows skipped"),
-        "{words}"
-    );
+    assert!(words.contains("35 posts, 4 people and 92 votes imported, 0 rows skipped"), "{words}");
     assert!(words.contains("\n1 unpublished post left out\n4 votes left out with"), "{words}");
     let people: Vec<(i64, String, String, OffsetDateTime)> =
         sqlx::query_as("select id, username, email, created_at from users order by id")
@@ -136,7 +133,7 @@ async fn a_fastapi_app_is_imported_whole_and_its_people_log_in_with_their_old_pa
     .await;
     let again = import(&db, &url, &[]);
     assert_eq!(again.status.code(), Some(0));
-    assert!(stderr(&again).starts_with("nothing new: this app has moved in already"));
+    assert!(stderr(&again).starts_with("nothing new: this app was imported already"));
     assert_eq!(site.count("select count(*) from posts").await, 36);
 }
 
@@ -179,16 +176,16 @@ async fn rows_of_a_fastapi_app_that_do_not_fit_are_skipped_and_named_by_table_an
         "users -5: id is not a number from 1 to 9007199254740991",
         "users 0: id is not a number from 1 to 9007199254740991",
         "users 1: the id is there twice",
-        "users 2: email is that of users 1, who came first",
+        "users 2: email is the same as that of users 1",
         "users 3: email is not an e-mail address",
         "users 4: email is not an e-mail address",
         "users 5: created_at is missing, or not a date since 1970",
         "users 6: created_at is missing, or not a date since 1970",
         "users 7: created_at is missing, or not a date since 1970",
         "users 8: created_at is in the future",
-        "users 10: password is not a bcrypt or Argon2 hash: they come in without one and need a new one",
-        "users 11: password is not a bcrypt or Argon2 hash: they come in without one and need a new one",
-        "users 12: password is not a bcrypt or Argon2 hash: they come in without one and need a new one",
+        "users 10: password is not a bcrypt or Argon2 hash: imported without one, this person needs a new password",
+        "users 11: password is not a bcrypt or Argon2 hash: imported without one, this person needs a new password",
+        "users 12: password is not a bcrypt or Argon2 hash: imported without one, this person needs a new password",
         "users 9007199254740992: id is not a number from 1 to 9007199254740991",
         "users without id: id is not a number from 1 to 9007199254740991",
         "posts 1: the id is there twice",
@@ -209,7 +206,7 @@ async fn rows_of_a_fastapi_app_that_do_not_fit_are_skipped_and_named_by_table_an
     let strict = import(&db, &app.url, &["--strict"]);
     assert_eq!(strict.status.code(), Some(1));
     let last = stderr(&strict).lines().last().unwrap_or_default().to_owned();
-    assert_eq!(last, format!("social-post: {}; nothing was brought in", named[0]));
+    assert_eq!(last, format!("social-post: {}; nothing was imported", named[0]));
     assert_eq!(count(&db.pool, "select count(*) from users").await, 0);
 
     let output = import(&db, &app.url, &[]);
@@ -219,12 +216,9 @@ async fn rows_of_a_fastapi_app_that_do_not_fit_are_skipped_and_named_by_table_an
     let lines: Vec<&str> = words.lines().skip(1).collect();
     assert_eq!(lines[..named.len()], named, "{words}");
     let rest = lines[named.len()..].join("\n");
-    assert!(
-        rest.starts_with("2 posts, 5 people and 3 votes brought in, 25 rows skipped"),
-        "{rest}"
-    );
+    assert!(rest.starts_with("2 posts, 5 people and 3 votes imported, 25 rows skipped"), "{rest}");
     assert!(rest.contains("\n2 unpublished posts left out\n3 votes left out"), "{rest}");
-    assert!(rest.contains("\n3 people came without a password that fits"), "{rest}");
+    assert!(rest.contains("\n3 people imported without a usable password"), "{rest}");
     assert_eq!(
         text(&db.pool, "select string_agg(id::text, ',' order by id) from users").await,
         "1,9,10,11,12"
@@ -289,7 +283,7 @@ async fn an_unreadable_fastapi_app_or_a_site_that_is_not_empty_is_one_error_line
     writeln!(child.stdin.take().unwrap(), "{url}").unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(
-        stderr(&output).contains("1 post, 1 person and 0 votes brought in"),
+        stderr(&output).contains("1 post, 1 person and 0 votes imported"),
         "{}",
         stderr(&output)
     );

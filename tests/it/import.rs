@@ -1,4 +1,4 @@
-//! Files and the demo, brought in from the command line.
+//! Files and the demo, imported from the command line.
 
 use std::{
     fmt::Write as _,
@@ -28,7 +28,7 @@ async fn a_csv_import_is_whole_and_idempotent() {
     let last = last_line(&output);
     // Eleven authors and, for the post with 25 points, fourteen voters.
     assert!(
-        last.starts_with("40 posts, 25 people and 433 votes brought in, 0 rows skipped, in "),
+        last.starts_with("40 posts, 25 people and 433 votes imported, 0 rows skipped, in "),
         "{last}"
     );
     assert_eq!(output.status.code(), Some(0));
@@ -60,7 +60,7 @@ async fn a_csv_import_is_whole_and_idempotent() {
     );
 
     let again = import(&db, &first, &[]);
-    assert_eq!(last_line(&again), "nothing new: all 40 posts are here already");
+    assert_eq!(last_line(&again), "nothing new: all 40 posts exist already");
     assert_eq!(state(&db.pool).await, (40, 25, 433));
 
     sqlx::query("delete from posts where title like '%the 7th'").execute(&db.pool).await.unwrap();
@@ -69,7 +69,7 @@ async fn a_csv_import_is_whole_and_idempotent() {
     let grown = import(&db, &file(&posts(1..=41)), &[]);
     let last = last_line(&grown);
     assert!(
-        last.starts_with("1 post, 0 people and 3 votes brought in, 40 were here already"),
+        last.starts_with("1 post, 0 people and 3 votes imported, 40 existed already"),
         "{last}"
     );
     assert_eq!(
@@ -113,7 +113,7 @@ async fn bad_csv_rows_are_named_by_line_and_the_others_are_imported() {
     let strict = import(&db, &file, &["--strict"]);
     assert_eq!(strict.status.code(), Some(1));
     let last = last_line(&strict);
-    assert!(last.contains("line 4: points is not a number; nothing was brought in"), "{last}");
+    assert!(last.contains("line 4: points is not a number; nothing was imported"), "{last}");
     assert_eq!(state(&db.pool).await, (0, 0, 0));
 
     let output = import(&db, &file, &[]);
@@ -142,10 +142,7 @@ async fn bad_csv_rows_are_named_by_line_and_the_others_are_imported() {
     ];
     assert_eq!(named, expected);
     let last = last_line(&output);
-    assert!(
-        last.starts_with("2 posts, 2 people and 4 votes brought in, 16 rows skipped"),
-        "{last}"
-    );
+    assert!(last.starts_with("2 posts, 2 people and 4 votes imported, 16 rows skipped"), "{last}");
     assert_eq!(output.status.code(), Some(0));
     let titles: Vec<String> = sqlx::query_scalar("select title from posts order by id")
         .fetch_all(&db.pool)
@@ -208,7 +205,7 @@ async fn two_concurrent_imports_duplicate_nothing() {
     let mut words = both.map(|output| last_line(&output));
     words.sort();
     assert!(words[0].starts_with("400 posts, 25 people and "), "{words:?}");
-    assert_eq!(words[1], "nothing new: all 400 posts are here already");
+    assert_eq!(words[1], "nothing new: all 400 posts exist already");
     assert_eq!(count(&db.pool, "select count(*) from posts").await, 400);
     assert_all_is_right(&db.pool).await;
 }
@@ -221,8 +218,8 @@ async fn an_import_that_is_killed_leaves_nothing() {
     let settings = [("DATABASE_URL", db.url.as_str())];
     let mut child = program::command(&arguments, &settings).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let begun = lines.find_map(|line| line.ok().filter(|line| line.starts_with("bringing in")));
-    assert_eq!(begun.unwrap(), "bringing in 1 post with 1000000 votes");
+    let begun = lines.find_map(|line| line.ok().filter(|line| line.starts_with("importing")));
+    assert_eq!(begun.unwrap(), "importing 1 post with 1000000 votes");
     child.kill().unwrap();
     child.wait().unwrap();
 
@@ -254,7 +251,7 @@ async fn a_file_of_another_format_is_one_error_line() {
     }
     assert_eq!(
         last_line(&import(&db, &file(HEADER), &[])),
-        "nothing to bring in: the file has no posts"
+        "nothing to import: the file has no posts"
     );
 }
 
@@ -274,7 +271,7 @@ async fn the_demo_is_imported_once_and_never_beside_accounts_of_the_same_names()
             "40 posts, 42 people and {votes} votes added. They cannot log in; sign up to join them."
         )
     );
-    assert!(last_line(&second).ends_with("nothing added."), "{}", last_line(&second));
+    assert!(last_line(&second).ends_with("nothing was added."), "{}", last_line(&second));
     assert_eq!((first.status.code(), second.status.code()), (Some(0), Some(0)));
     assert_all_is_right(&db.pool).await;
     let code = "select count(*) from posts where body_html like '%<code class=\"language-sh\">%' and excerpt <> ''";

@@ -450,7 +450,7 @@ async fn an_event_stream_sends_votes_edits_and_new_posts_of_every_process() {
 
     for (count, title) in [(1, "Second"), (2, "Third")] {
         ada.post("/posts", &[("title", title), ("url", ""), ("body", "")]).await;
-        let expected = format!("{count} new post{}, show", if count == 1 { "" } else { "s" });
+        let expected = format!("Show {count} new post{}", if count == 1 { "" } else { "s" });
         open.until(&expected).await;
     }
     let last = last_id(&heard).to_owned();
@@ -462,7 +462,7 @@ async fn an_event_stream_sends_votes_edits_and_new_posts_of_every_process() {
         let mut back = Listener::open(&there, &address, Some(&last)).await;
         let missed = back.hear().await.unwrap();
         missed.contains(&format!("#score-{first}\" hx-swap=\"innerHTML\">0<"))
-            && missed.contains("2 new posts, show")
+            && missed.contains("Show 2 new posts")
     })
     .await;
     for id in ["", "x", "-1", "9999999999999999999999"] {

@@ -44,7 +44,7 @@ async fn a_password_reset_link_works_once() {
     stranger.get("/password/forgot").await.has("name=\"email\"");
     let reply = stranger.post("/password/forgot", &[("email", "ADA@Example.org")]).await;
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/login"));
-    stranger.get("/login").await.has("a link to a new password is on its way");
+    stranger.get("/login").await.has("we sent it a link to set a new password");
 
     let letter = latest(&office, 2, "new password").await;
     assert_eq!(letter.to, "ada@example.org", "to the address that the database has");
@@ -309,12 +309,12 @@ async fn an_email_change_counts_once_its_link_was_followed() {
     ada.get("/settings").await.has("not confirmed yet");
     let reply = ada.post(&link, &[]).await;
     assert_eq!((reply.status.as_u16(), reply.location()), (303, "/settings"));
-    ada.get("/settings").await.has("(confirmed)").has("The address is confirmed.");
+    ada.get("/settings").await.has("(confirmed)").has("Your e-mail address is confirmed.");
     assert_eq!(ada.post(&link, &[]).await.status, 404, "once");
 
     let change = [("current_password", PASSWORD), ("email", "Countess@example.org")];
     assert_eq!(ada.post("/settings/email", &change).await.status, 303);
-    ada.get("/settings").await.has("ada@example.org").has("A link is on its way");
+    ada.get("/settings").await.has("ada@example.org").has("We sent a link to that address");
     let letter = latest(&office, 2, "Confirm").await;
     let letter = if letter.to == "ada@example.org" {
         office.arrived().into_iter().find(|letter| letter.to != "ada@example.org").unwrap()

@@ -32,6 +32,7 @@ mod local_postgres;
 mod mail;
 mod markup;
 mod migrations;
+mod ownership;
 mod paging;
 mod people;
 mod posts;

@@ -8,7 +8,7 @@ use std::{
 
 use social_post::database::{
     MIGRATIONS,
-    migrations::{self, Course, Mismatch, State},
+    migrations::{self, Mismatch, State, Target},
 };
 use sqlx::PgPool;
 
@@ -65,7 +65,7 @@ async fn every_migration_goes_up_down_and_up_again_on_a_database_with_rows() {
         .collect();
     let mut schemas = vec![schema(db).await];
     for version in &versions {
-        migrations::go(db, Course::To(*version)).await.unwrap();
+        migrations::migrate(db, Target::To(*version)).await.unwrap();
         schemas.push(schema(db).await);
     }
     assert!(schemas.windows(2).all(|pair| pair[0] != pair[1]), "each changes the schema");
@@ -73,26 +73,26 @@ async fn every_migration_goes_up_down_and_up_again_on_a_database_with_rows() {
     fill(db).await;
 
     for at in (0..versions.len()).rev() {
-        migrations::go(db, Course::Down(1)).await.unwrap();
+        migrations::migrate(db, Target::Down(1)).await.unwrap();
         assert_eq!(schema(db).await, schemas[at], "down from {}", versions[at]);
     }
     assert_eq!(migrations::mismatch(db).await.unwrap(), Some(Mismatch::Behind));
-    migrations::go(db, Course::Up).await.unwrap();
-    migrations::go(db, Course::Up).await.unwrap();
+    migrations::migrate(db, Target::Up).await.unwrap();
+    migrations::migrate(db, Target::Up).await.unwrap();
     assert_eq!(&schema(db).await, schemas.last().unwrap());
     fill(db).await;
 
     // To any recorded point, back and forth.
     for at in [2, 5, 0, 3, versions.len()] {
         let version = if at == 0 { 0 } else { versions[at - 1] };
-        migrations::go(db, Course::To(version)).await.unwrap();
+        migrations::migrate(db, Target::To(version)).await.unwrap();
         assert_eq!(schema(db).await, schemas[at], "to {version}");
         let applied = migrations::status(db).await.unwrap();
         assert_eq!(applied.iter().filter(|step| step.state == State::Applied).count(), at);
     }
-    migrations::go(db, Course::Down(99)).await.unwrap();
+    migrations::migrate(db, Target::Down(99)).await.unwrap();
     assert_eq!(schema(db).await, schemas[0]);
-    assert!(migrations::go(db, Course::To(4711)).await.is_err());
+    assert!(migrations::migrate(db, Target::To(4711)).await.is_err());
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn migrate_status_writes_nothing() {
 async fn a_schema_that_is_ahead_changed_or_half_migrated_is_named() {
     let database = empty_database().await;
     let db = &database.pool;
-    migrations::go(db, Course::Up).await.unwrap();
+    migrations::migrate(db, Target::Up).await.unwrap();
     let with = async |change: &str, undo: &str| {
         sqlx::query(change).execute(db).await.unwrap();
         let found = migrations::mismatch(db).await.unwrap();
@@ -138,7 +138,7 @@ async fn concurrent_migrations_wait_for_each_other() {
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..4 {
         let db = database.pool.clone();
-        all.spawn(async move { migrations::go(&db, Course::Up).await });
+        all.spawn(async move { migrations::migrate(&db, Target::Up).await });
     }
     assert!(all.join_all().await.iter().all(Result::is_ok));
     assert_eq!(migrations::mismatch(&database.pool).await.unwrap(), None);
@@ -365,7 +365,7 @@ async fn a_migration_forecast_names_locks_and_losses_and_changes_nothing() {
     }
     assert_eq!(schema(db).await, before);
 
-    migrations::go(db, Course::To(4)).await.unwrap();
+    migrations::migrate(db, Target::To(4)).await.unwrap();
     let (code, said, _) = migrate(&database, &["up", "--check"]).await;
     assert_eq!(code, 0, "{said}");
     let beside = "0005 search up: builds posts_title_trgm_idx on posts beside readers and writers";
@@ -382,7 +382,7 @@ async fn a_migration_forecast_names_locks_and_losses_and_changes_nothing() {
     // And the way itself lets everybody pass while it waits.
     let waiting = tokio::spawn({
         let db = db.clone();
-        async move { migrations::go(&db, Course::Up).await }
+        async move { migrations::migrate(&db, Target::Up).await }
     });
     for _ in 0..10 {
         let other = tokio::time::timeout(

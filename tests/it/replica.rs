@@ -44,7 +44,7 @@ async fn until(site: &TestSite, reads: bool) {
 }
 
 fn reads_from_standby(site: &TestSite) -> bool {
-    site.app.replica.as_ref().unwrap().fit().is_some()
+    site.app.replica.as_ref().unwrap().healthy().is_some()
 }
 
 #[tokio::test]
@@ -294,7 +294,7 @@ async fn the_doctor_says_why_a_replica_is_not_read() {
     };
     assert_eq!(doctor(pair.standby.url()), None);
     let primary = doctor(pair.primary.url()).unwrap();
-    assert!(primary.contains("it is no standby"), "{primary}");
+    assert!(primary.contains("it is not a standby"), "{primary}");
     pair.pause().await;
     site.post_by("ada", "Not there yet").await;
     let late = doctor(pair.standby.url()).unwrap();

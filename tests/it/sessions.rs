@@ -548,7 +548,7 @@ async fn csrf_a_form_from_another_site_is_refused() {
         let expected = if *is_let_in { 401 } else { 403 };
         assert_eq!(reply.status, expected, "{fetch_site:?} {origins:?} {has_session}");
         if !is_let_in {
-            reply.has("The address of this site is http://site.test").lacks("not yours");
+            reply.has("The address of this site is http://site.test").lacks("do that");
         }
     }
 

@@ -10,7 +10,7 @@ async fn until_too_often<F: Future<Output = Reply>>(send: impl Fn(usize) -> F) -
         if reply.status == 429 {
             let wait: u64 = reply.header("retry-after").parse().unwrap();
             assert!((1..=60).contains(&wait), "{wait} s");
-            reply.has("too often. Try again in");
+            reply.has("doing that too fast. Try again in");
             return (sent, reply);
         }
         assert!(reply.status.as_u16() < 400, "{} {}", reply.status, reply.body);

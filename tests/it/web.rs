@@ -435,7 +435,7 @@ async fn without_the_database_every_page_is_a_503_with_retry_after() {
         };
         assert_eq!(reply.status, status, "{what}");
         if status == 503 {
-            reply.has("cannot reach its database");
+            reply.has("reach its database right now");
             assert_eq!(reply.body.contains("<!doctype html>"), !is_part, "{what}");
         }
     }

@@ -22,7 +22,7 @@ pub async fn run(db: &PgPool, file: &Path) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut progress = Progress::default();
     let tally = if file == Path::new("-") {
-        // It comes once, so it is held against every rule while it comes in.
+        // It can be read only once, so it is checked while it is imported.
         match Reader::open(io::stdin().lock()) {
             Ok(reader) => db::bring_in(reader, None, db, &mut |step| progress.show(step)).await,
             Err(bad) => Err(bad.into()),
@@ -39,7 +39,7 @@ pub async fn run(db: &PgPool, file: &Path) -> Result<(), Failure> {
     };
     progress.clear();
     let tally = tally.map_err(|problem| refused(file, &problem))?;
-    eprintln!("{} brought in, in {} s", added(tally), begun.elapsed().as_secs());
+    eprintln!("{} imported in {} s", added(tally), begun.elapsed().as_secs());
     Ok(())
 }
 
@@ -51,8 +51,7 @@ fn open(file: &Path) -> Result<BufReader<File>, Failure> {
     Ok(BufReader::with_capacity(64 * 1024, opened))
 }
 
-/// Reads a whole file for its flaws alone, before anything is touched, and tells how many posts and
-/// votes it has.
+/// Checks a whole file before anything is imported, and counts its posts and votes.
 fn check(input: impl BufRead) -> Result<(u64, u64), BadFile> {
     let mut reader = Reader::open(input)?;
     while reader.record()?.is_some() {}
@@ -64,7 +63,7 @@ fn refused(file: &Path, problem: &Problem) -> Failure {
     let place = match problem {
         Problem::File(_) if file == Path::new("-") => "standard input, ".to_owned(),
         Problem::File(_) => format!("{}, ", file.display()),
-        Problem::NotEmpty | Problem::Here(_) => String::new(),
+        Problem::NotEmpty | Problem::Database(_) => String::new(),
     };
-    anyhow!("{place}{problem}; nothing was brought in").into()
+    anyhow!("{place}{problem}; nothing was imported").into()
 }

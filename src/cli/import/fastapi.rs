@@ -7,7 +7,8 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use time::OffsetDateTime;
 
 use crate::{
-    cli::import::{Failure, Progress, added, counted, name_bad_rows},
+    cli::import::{Failure, Progress, added, print_bad_rows},
+    text::counted,
     transfer::import::{
         Tally,
         fastapi::{
@@ -24,13 +25,13 @@ pub async fn run(db: &PgPool, url: &str, strict: bool) -> Result<(), Failure> {
     let mut progress = Progress::default();
     let outcome = db::bring_in(options, db, now, on_flaw, &mut |step| progress.show(step)).await;
     progress.clear();
-    match outcome.map_err(|problem| anyhow!("{problem}; nothing was brought in"))? {
-        Outcome::HereAlready => eprintln!(
-            "nothing new: this app has moved in already. What was written there since needs a \
-             fresh start: another database (or another DATA_DIR)"
+    match outcome.map_err(|problem| anyhow!("{problem}; nothing was imported"))? {
+        Outcome::AlreadyImported => eprintln!(
+            "nothing new: this app was imported already. To import what was written there since, use \
+             another database (or another DATA_DIR)"
         ),
-        Outcome::MovedIn(tally, left_out) => {
-            name_bad_rows(&left_out.named, left_out.bad + left_out.without_password);
+        Outcome::Imported(tally, left_out) => {
+            print_bad_rows(&left_out.named, left_out.bad + left_out.without_password);
             eprintln!("{}", summary(tally, &left_out, begun.elapsed().as_secs()));
         }
     }
@@ -44,7 +45,7 @@ fn read_url() -> Result<String, Failure> {
     Ok(text)
 }
 
-/// As the app's own settings may spell it: `SQLAlchemy` names its driver in the scheme.
+/// As the app's own settings may write it: `SQLAlchemy` names its driver in the scheme.
 fn options(url: &str) -> Result<PgConnectOptions, Failure> {
     let (scheme, rest) = url.trim().split_once("://").unwrap_or_default();
     let is_postgres = matches!(scheme.split('+').next(), Some("postgres" | "postgresql"));
@@ -61,7 +62,7 @@ fn options(url: &str) -> Result<PgConnectOptions, Failure> {
 fn summary(tally: Tally, left_out: &LeftOut, seconds: u64) -> String {
     let LeftOut { bad, without_password, unpublished, votes, .. } = *left_out;
     let rows = counted(bad, "row", "rows");
-    let mut text = format!("{} brought in, {rows} skipped, in {seconds} s", added(tally));
+    let mut text = format!("{} imported, {rows} skipped, in {seconds} s", added(tally));
     for (count, what) in [
         (
             unpublished,
@@ -71,7 +72,7 @@ fn summary(tally: Tally, left_out: &LeftOut, seconds: u64) -> String {
         (
             without_password,
             format!(
-                "{} came without a password that fits; `social-post user reset-password` gives them one",
+                "{} imported without a usable password; `social-post user reset-password` gives them one",
                 counted(without_password, "person", "people")
             ),
         ),

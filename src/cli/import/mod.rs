@@ -17,38 +17,39 @@ use sqlx::PgPool;
 
 use crate::{
     cli::{Failure, import::progress::Progress},
+    text::counted,
     transfer::import::Tally,
 };
 
 #[derive(Debug, Subcommand)]
 pub enum Import {
-    /// Bring in the posts of a CSV file, with their authors and votes
+    /// Import the posts of a CSV file, with their authors and votes
     #[command(
         after_help = "The header names the columns id, title, url, points, comments, author \
-        and created_at, in any order; others are ignored. A post that came in before, by its id, \
-        does not come in again."
+        and created_at, in any order; others are ignored. A post that was imported before, by its \
+        id, is not imported again."
     )]
     Csv {
         file: PathBuf,
-        /// Stop at the first bad row and bring in nothing, instead of leaving bad rows out
+        /// Stop at the first bad row and import nothing, instead of skipping bad rows
         #[arg(long)]
         strict: bool,
     },
-    /// Bring in the people, posts and votes of a FastAPI app, into an empty site
+    /// Import the people, posts and votes of a FastAPI app into an empty site
     #[command(
         after_help = "It reads the tables users, posts and votes; ids, dates and votes are kept, and \
-        people log in with the passwords they have. Their names are made from their e-mail addresses. \
-        Unpublished posts are left out. The app may go on running, and is not changed."
+        people log in with their old passwords. Their names are made from their e-mail addresses. \
+        Unpublished posts are left out. The app may keep running, and is not changed."
     )]
     Fastapi {
         /// The app's database, such as `postgresql://user:password@host/database`; `-` reads it from
-        /// standard input, so that no list of processes shows the password
+        /// standard input, so that the password is in no list of processes
         url: String,
-        /// Stop at the first bad row and bring in nothing, instead of leaving bad rows out
+        /// Stop at the first bad row and import nothing, instead of skipping bad rows
         #[arg(long)]
         strict: bool,
     },
-    /// Bring back what `export` has written, into an empty site
+    /// Import what `export` has written into an empty site
     Export {
         /// The file; `-` reads standard input
         file: PathBuf,
@@ -73,8 +74,8 @@ pub(super) fn added(tally: Tally) -> String {
     )
 }
 
-/// Names the first rows that are left out, of so many in all.
-fn name_bad_rows(bad: &[impl Display], count: usize) {
+/// Prints the first bad rows, of so many in all.
+fn print_bad_rows(bad: &[impl Display], count: usize) {
     for bad in bad {
         eprintln!("{bad}");
     }
@@ -86,8 +87,7 @@ fn name_bad_rows(bad: &[impl Display], count: usize) {
 /// Why a file cannot be read.
 fn unreadable(file: &Path, err: &io::Error) -> anyhow::Error {
     match err.kind() {
-        // In full: a relative one is read from where the program runs, which is not always where
-        // somebody typed it.
+        // The absolute path: a relative one depends on the directory in which the program runs.
         ErrorKind::NotFound => {
             let full = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
             anyhow!("there is no file {}", full.display())
@@ -95,9 +95,4 @@ fn unreadable(file: &Path, err: &io::Error) -> anyhow::Error {
         ErrorKind::IsADirectory => anyhow!("{} is a directory", file.display()),
         _ => anyhow!("cannot read {}: {err}", file.display()),
     }
-}
-
-pub(super) fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
-    let count = count.try_into().unwrap_or(u64::MAX);
-    format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -1,12 +1,12 @@
-//! How far an import is.
+//! The progress of an import.
 
 use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::{cli::import::counted, transfer::import::Step};
+use crate::{text::counted, transfer::import::Step};
 
-/// How far the import is: a bar on a terminal, lines elsewhere.
+/// Shows the progress of an import: a bar on a terminal, lines elsewhere.
 #[derive(Default)]
 pub struct Progress {
     bar: Option<ProgressBar>,
@@ -15,14 +15,14 @@ pub struct Progress {
 impl Progress {
     pub fn show(&mut self, step: Step) {
         match step {
-            Step::Waiting => eprintln!("another import is running; waiting for its end"),
-            Step::Begun { votes, .. } if std::io::stderr().is_terminal() => {
+            Step::Waiting => eprintln!("another import is running; waiting for it to end"),
+            Step::Started { votes, .. } if std::io::stderr().is_terminal() => {
                 self.bar = Some(ProgressBar::new(votes).with_style(style()));
             }
-            Step::Begun { posts, votes } => {
+            Step::Started { posts, votes } => {
                 let (posts, votes) =
                     (counted(posts, "post", "posts"), counted(votes, "vote", "votes"));
-                eprintln!("bringing in {posts} with {votes}");
+                eprintln!("importing {posts} with {votes}");
             }
             Step::Votes(count) => self.with(|bar| bar.set_position(count)),
             Step::Finishing => self.with(|bar| bar.set_message("ranking and indexing")),

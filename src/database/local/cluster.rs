@@ -18,34 +18,34 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::database::local::{
-    GLANCE, LocalError, START,
+    LocalError, POLL_INTERVAL, START_TIMEOUT,
     db::{self, APPLICATION, SUPERUSER},
     os_user::{self, OsUser, complaint, run},
     programs::Programs,
     settings::{self, Durability},
 };
 
-const STOP: Duration = Duration::from_secs(20);
-/// How long the remains of a killed server may take to vanish.
-const REMAINS: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the processes of a killed server may take to end.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(20);
 
 const SOCKET: &str = ".s.PGSQL.5432";
-/// What macOS allows; Linux has four bytes more.
-const LONGEST_SOCKET_PATH: usize = 103;
+/// The limit of macOS; Linux allows four bytes more.
+const MAX_SOCKET_PATH: usize = 103;
 
 pub struct Cluster {
-    /// Without links.
+    /// With symbolic links resolved.
     dir: PathBuf,
     socket_dir: PathBuf,
     user: OsUser,
     programs: Programs,
 }
 
-/// What goes on in the cluster's directory.
+/// The state of the cluster's server.
 enum State {
-    /// Somebody is at the socket.
+    /// Something accepts connections at the socket.
     Listening,
-    /// A server is there, but not at the socket: it begins or ends.
+    /// A server runs, but does not listen: it is starting or stopping.
     Busy,
     Down,
 }
@@ -69,7 +69,7 @@ impl Cluster {
                 let user = os_user::for_cluster(data_dir)?;
                 Cluster::new(dir, user, Programs::find(Some(made_by))?).map(Some)
             }
-            // An empty directory is fine: a container's volume begins as one.
+            // An empty directory is fine: a container's volume starts as one.
             Err(_) if fs::read_dir(&dir).map_err(failed)?.next().is_none() => Ok(None),
             Err(_) => Err(LocalError::NotACluster(place)),
         }
@@ -77,9 +77,9 @@ impl Cluster {
 
     pub fn new(dir: PathBuf, user: OsUser, programs: Programs) -> Result<Cluster, LocalError> {
         let mut socket_dir = dir.join("socket");
-        if socket_dir.join(SOCKET).as_os_str().len() > LONGEST_SOCKET_PATH {
+        if socket_dir.join(SOCKET).as_os_str().len() > MAX_SOCKET_PATH {
             socket_dir = Path::new("/tmp").join(format!("social-post-{}", fingerprint(&dir)));
-            // Somebody else may have been there first, to play Postgres for us.
+            // Another user may have created it first, to impersonate Postgres.
             if let Ok(found) = socket_dir.symlink_metadata()
                 && (found.uid() != user.uid || found.permissions().mode() & 0o077 != 0)
             {
@@ -102,7 +102,7 @@ impl Cluster {
         options.socket(&self.socket_dir).port(5432).ssl_mode(PgSslMode::Disable)
     }
 
-    /// Starts the server, or adopts the one that runs. Call it under the directory's lock.
+    /// Starts the server, or adopts a running one. Call it under the directory's lock.
     pub async fn start(&self, durability: Durability) -> Result<(), LocalError> {
         if !self.user.can_enter(&self.dir).await {
             let (dir, user) = (self.dir.clone(), self.user.name.clone());
@@ -110,7 +110,7 @@ impl Cluster {
         }
         let major = self.programs.major;
         let socket_dir = self.socket_dir.display();
-        let deadline = Instant::now() + REMAINS;
+        let deadline = Instant::now() + CLEANUP_TIMEOUT;
         loop {
             match self.state() {
                 State::Listening if self.is_answering_soon().await => {
@@ -122,7 +122,7 @@ impl Cluster {
                         tracing::info!("Postgres {major} is running, its socket in {socket_dir}");
                         return Ok(());
                     }
-                    // Processes of a killed server, or of one just starting, are about.
+                    // Processes of a killed server, or of one that is starting, still run.
                     Err(LocalError::Start { said, .. })
                         if (said.contains("still in use") || said.contains("already exists"))
                             && Instant::now() < deadline => {}
@@ -133,7 +133,7 @@ impl Cluster {
                     return Err(LocalError::Silent { dir: self.dir.clone() });
                 }
             }
-            sleep(GLANCE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -147,14 +147,14 @@ impl Cluster {
         }
     }
 
-    /// What Postgres' own lock file says, unless that is garbage.
+    /// The process id in Postgres' own lock file, unless that is garbage.
     fn pid(&self) -> Option<Pid> {
         let text = fs::read_to_string(self.dir.join("postmaster.pid")).ok()?;
         let pid = text.lines().next()?.trim().parse().ok().filter(|pid| *pid > 0)?;
         Some(Pid::from_raw(pid))
     }
 
-    /// False too when the server ends while we wait.
+    /// Also false when the server stops while we wait.
     async fn is_answering_soon(&self) -> bool {
         let admin = self.admin_options();
         let answer = async {
@@ -162,11 +162,11 @@ impl Cluster {
                 if !matches!(self.state(), State::Listening) {
                     return false;
                 }
-                sleep(GLANCE).await;
+                sleep(POLL_INTERVAL).await;
             }
             true
         };
-        timeout(START, answer).await.unwrap_or(false)
+        timeout(START_TIMEOUT, answer).await.unwrap_or(false)
     }
 
     async fn launch(&self, durability: Durability) -> Result<(), LocalError> {
@@ -174,16 +174,16 @@ impl Cluster {
         self.clear_traces().map_err(failed)?;
         settings::write(&self.dir, &self.socket_dir, &self.user, durability).map_err(failed)?;
         if durability == Durability::None {
-            self.keep().map_err(failed)?;
+            self.start_keeper().map_err(failed)?;
         }
 
         let began = SystemTime::now();
-        let seconds = START.as_secs().to_string();
+        let seconds = START_TIMEOUT.as_secs().to_string();
         let mut pg_ctl = self.pg_ctl(&["start", "-s", "-w", "-l", "start.log", "-t", &seconds]);
-        match run(&mut pg_ctl, START + STOP).await? {
+        match run(&mut pg_ctl, START_TIMEOUT + STOP_TIMEOUT).await? {
             Ok(()) => Ok(()),
             Err(said) => {
-                let said = self.last_words(began).unwrap_or(said);
+                let said = self.start_error(began).unwrap_or(said);
                 Err(LocalError::failed(&self.dir, said, |dir, said| LocalError::Start {
                     dir,
                     said,
@@ -192,10 +192,10 @@ impl Cluster {
         }
     }
 
-    /// Removes what a server left that was killed; nobody is at the socket, so it means nothing.
+    /// Removes the files of a killed server; nothing listens at the socket, so they are stale.
     ///
-    /// Postgres does so itself, except where the process number in a lock file has become another
-    /// program's, as happens in a restarted container, or is no number at all.
+    /// Postgres does so itself, except where the process id in a lock file now belongs to another
+    /// program, as happens in a restarted container, or is not a number.
     fn clear_traces(&self) -> io::Result<()> {
         let is_dead = |pid| kill(pid, None) == Err(Errno::ESRCH);
         if !self.pid().is_some_and(is_dead) {
@@ -206,8 +206,8 @@ impl Cluster {
         self.user.make_dir(&self.socket_dir)
     }
 
-    /// Leaves a process behind that stops the cluster when no test uses it any more.
-    fn keep(&self) -> io::Result<()> {
+    /// Starts a process that stops the cluster once no test uses it.
+    fn start_keeper(&self) -> io::Result<()> {
         let path = std::env::var("PATH").unwrap_or_default();
         self.user
             .command(Path::new("/bin/sh"), &self.dir)
@@ -224,14 +224,14 @@ impl Cluster {
             .map(drop)
     }
 
-    /// Fast, which lets no transaction finish; and hard if that is not fast enough.
+    /// In the mode `fast`, which aborts transactions, and `immediate` if that takes too long.
     pub async fn stop(&self) {
         for mode in ["fast", "immediate"] {
-            let seconds = STOP.as_secs().to_string();
+            let seconds = STOP_TIMEOUT.as_secs().to_string();
             let mut pg_ctl = self.pg_ctl(&["stop", "-s", "-w", "-m", mode, "-t", &seconds]);
-            match run(&mut pg_ctl, STOP + STOP).await {
+            match run(&mut pg_ctl, 2 * STOP_TIMEOUT).await {
                 Ok(Ok(())) => {
-                    // Nobody misses it, and it may be in the temporary directory.
+                    // It may be in the temporary directory; failing to remove it does no harm.
                     let _ = fs::remove_dir(&self.socket_dir);
                     return tracing::info!("Postgres is stopped");
                 }
@@ -243,14 +243,14 @@ impl Cluster {
 
     /// `pg_ctl`, which gives the server a session of its own: Ctrl-C does not reach it.
     fn pg_ctl(&self, arguments: &[&str]) -> Command {
-        // The directory goes by the environment: `pg_ctl` has a shell read its arguments.
+        // The directory is passed in the environment: `pg_ctl` passes its arguments through a shell.
         let mut command = self.user.command(&self.programs.path("pg_ctl"), &self.dir);
         command.env("PGDATA", &self.dir).args(arguments);
         command
     }
 
-    /// The reason a server gave for not starting: first it writes to one log, then to the other.
-    fn last_words(&self, began: SystemTime) -> Option<String> {
+    /// Why the server did not start: it first writes to one log, then to the other.
+    fn start_error(&self, began: SystemTime) -> Option<String> {
         let is_fresh = |path: &PathBuf| {
             fs::metadata(path).and_then(|file| file.modified()).is_ok_and(|time| time >= began)
         };
@@ -265,7 +265,7 @@ impl Cluster {
     }
 }
 
-/// Removed now or not there before.
+/// Treats a missing file as removed.
 fn absent(removed: io::Result<()>) -> io::Result<()> {
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -280,11 +280,11 @@ pub fn fingerprint(path: &Path) -> String {
     name
 }
 
-/// Whether the process is a Postgres of this cluster; one that may not be looked at counts.
+/// Whether the process is a Postgres of this cluster; one that cannot be inspected counts.
 fn is_postgres_in(pid: Pid, dir: &Path) -> bool {
     if cfg!(target_os = "linux") {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // Z: it has ended, but the container's first process takes no note.
+        // Z: it has ended, but the container's first process does not reap it.
         let is_alive = stat.contains(" (postgres) ") && !stat.contains(" (postgres) Z ");
         let works_in = fs::read_link(format!("/proc/{pid}/cwd"));
         is_alive && works_in.map_or(true, |place| place == dir)

@@ -1,4 +1,4 @@
-//! What the local cluster is asked before the site uses it.
+//! Preparing the local cluster for the site.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use tokio::time::timeout;
 pub const APPLICATION: &str = "social_post";
 pub const SUPERUSER: &str = "postgres";
 
-/// Makes the application's role and database where they are missing. Safe to repeat, and safe to
-/// interrupt: whatever is not there is made the next time.
+/// Creates the application's role and database where they are missing. Safe to repeat and to
+/// interrupt: what is missing is created the next time.
 pub async fn prepare(admin: &PgConnectOptions) -> sqlx::Result<()> {
     let mut db = admin.connect().await?;
 
@@ -36,7 +36,7 @@ pub async fn prepare(admin: &PgConnectOptions) -> sqlx::Result<()> {
     db.close().await
 }
 
-/// Whether one can log in. A server that hangs does not answer.
+/// Whether a log-in succeeds. A server that hangs counts as not answering.
 pub async fn answers(options: &PgConnectOptions) -> bool {
     let visit = async { options.connect().await?.close().await };
     timeout(Duration::from_secs(5), visit).await.is_ok_and(|visited| visited.is_ok())

@@ -1,6 +1,6 @@
-# Ends the tests' cluster when nobody is there any more. Whoever uses it holds advisory lock 1
-# together with the others, and loses it however he ends; so when we get it alone, all are gone.
-# Ends itself when the cluster is gone. Started with PGHOST, PGUSER, PGDATA and PATH set.
+# Stops the tests' cluster when no test uses it. Each test process holds advisory lock 1 in shared
+# mode, and loses it however it ends; so when we get it alone, all have ended.
+# Exits when the cluster is gone. Started with PGHOST, PGUSER, PGDATA and PATH set.
 
 trap '' HUP INT
 while sleep 15; do
@@ -8,7 +8,7 @@ while sleep 15; do
 select pg_try_advisory_lock(1) as alone \gset
 \if :alone
     \! pg_ctl stop -s -m fast
-    select 1; -- fails, and with it the loop ends
+    select 1; -- fails, which ends the loop
 \endif
 SQL
 done

@@ -1,4 +1,4 @@
-//! Making a cluster, under another name first: being killed leaves nothing half made.
+//! Creating a cluster, under a temporary name first: a kill leaves no incomplete cluster.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
@@ -14,31 +14,31 @@ use crate::database::local::{
     programs::Programs,
 };
 
-/// How the names of clusters begin that are not ready.
-const HALF_MADE: &str = "postgres.new-";
-const PATIENCE: Duration = Duration::from_mins(10);
+/// The prefix of clusters that are not complete.
+const INCOMPLETE: &str = "postgres.new-";
+const INIT_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// Where root keeps clusters whose place in `DATA_DIR` their user cannot reach.
+/// Where root keeps clusters whose user cannot reach `DATA_DIR`.
 const ELSEWHERE: &str = "/var/lib/social-post";
 
-/// Makes `DATA_DIR/postgres`. Call it under the directory's lock.
+/// Creates `DATA_DIR/postgres`. Call it under the directory's lock.
 pub async fn make(data_dir: &Path) -> Result<Cluster, LocalError> {
     let place = data_dir.join("postgres");
-    // Another name each time: an `initdb` that outlived its program may still write to the last one.
+    // A new name each time: an `initdb` that outlived its program may still write to the last one.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let new = data_dir.join(format!("{HALF_MADE}{now}"));
+    let new = data_dir.join(format!("{INCOMPLETE}{now}"));
     let failed = |cause| LocalError::files(&new, cause);
     let user = os_user::for_cluster(data_dir)?;
     let programs = Programs::find(None)?;
 
-    remove_half_made(data_dir);
+    remove_incomplete(data_dir);
     user.make_dir(&new).map_err(failed)?;
     if !user.can_enter(&new).await {
         fs::remove_dir(&new).map_err(failed)?;
         make_elsewhere(&new, &user)?;
     }
     let dir = new.canonicalize().map_err(failed)?;
-    tracing::info!("making a Postgres {} cluster in {}", programs.major, place.display());
+    tracing::info!("creating a Postgres {} cluster in {}", programs.major, place.display());
     if dir != new {
         let (dir, user) = (dir.display(), &user.name);
         tracing::info!("that is a link to {dir}, because {user} cannot reach it itself");
@@ -56,7 +56,7 @@ pub async fn make(data_dir: &Path) -> Result<Cluster, LocalError> {
 }
 
 async fn init(dir: &Path, user: &OsUser, programs: &Programs) -> Result<(), LocalError> {
-    // Not every system knows C.UTF-8; the second is the same by Unicode's own library.
+    // Not every system has C.UTF-8; the second is the equivalent of ICU.
     let locales: [&[&str]; 2] =
         [&["--locale=C.UTF-8"], &["--locale=C", "--locale-provider=icu", "--icu-locale=und"]];
     let mut said = String::new();
@@ -64,7 +64,7 @@ async fn init(dir: &Path, user: &OsUser, programs: &Programs) -> Result<(), Loca
         let mut initdb = user.command(&programs.path("initdb"), dir);
         initdb.arg("-D").arg(dir).args(["--encoding=UTF8", "--data-checksums", "--auth=peer"]);
         initdb.args(["--username", SUPERUSER]).args(locale);
-        match run(&mut initdb, PATIENCE).await? {
+        match run(&mut initdb, INIT_TIMEOUT).await? {
             Ok(()) => return Ok(()),
             Err(reason) => said = reason,
         }
@@ -75,23 +75,23 @@ async fn init(dir: &Path, user: &OsUser, programs: &Programs) -> Result<(), Loca
     Err(LocalError::failed(dir, said, |dir, said| LocalError::Init { dir, said }))
 }
 
-/// Makes a place that the cluster's user can reach, and `link` to it. The link comes first: it is
-/// how the next start finds what a kill left there.
+/// Creates a directory that the cluster's user can reach, and `link` to it. The link comes first: with
+/// it the next start finds what a kill left there.
 fn make_elsewhere(link: &Path, user: &OsUser) -> Result<(), LocalError> {
     let parent = Path::new(ELSEWHERE);
     let failed = |cause| LocalError::files(parent, cause);
     fs::create_dir_all(parent).map_err(failed)?;
     fs::set_permissions(parent, Permissions::from_mode(0o755)).map_err(failed)?;
-    // Never the place of an earlier cluster, also when somebody deleted `DATA_DIR` to begin anew.
+    // Never the directory of an earlier cluster, even after `DATA_DIR` was deleted to start over.
     let dir = parent.join(fingerprint(link));
     symlink(&dir, link).map_err(failed)?;
     user.make_dir(&dir).map_err(failed)
 }
 
-/// What cannot be removed is in nobody's way, and will be tried again.
-fn remove_half_made(data_dir: &Path) {
+/// What cannot be removed does no harm, and is tried again the next time.
+fn remove_incomplete(data_dir: &Path) {
     for entry in fs::read_dir(data_dir).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(HALF_MADE) {
+        if !entry.file_name().to_string_lossy().starts_with(INCOMPLETE) {
             continue;
         }
         let path = entry.path();

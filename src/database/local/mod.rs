@@ -1,8 +1,8 @@
 //! The program's own Postgres: one cluster in `DATA_DIR/postgres`, reached over a Unix socket only.
 //!
-//! Two lock files in `DATA_DIR` keep programs out of each other's way; the system lets go of them
-//! however a program ends. `lock` is held by the one that started the cluster, `in-use` is shared
-//! by all that use it: whoever leaves last turns off the light.
+//! Two lock files in `DATA_DIR` coordinate the programs that use it; the system releases them however a
+//! program ends. `lock` is held by the program that started the cluster, `in-use` is shared by all that
+//! use it: the last one stops the cluster.
 
 mod cluster;
 mod db;
@@ -28,17 +28,17 @@ pub use programs::Programs;
 use settings::Durability;
 
 /// How long a cluster may take to answer: after a crash it first replays its log.
-const START: Duration = Duration::from_mins(1);
-/// How often we look whether what we wait for has happened.
-const GLANCE: Duration = Duration::from_millis(100);
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// How often to check for what we wait for.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A running local cluster. Dropping it leaves the cluster running: the next one adopts it.
+/// A running local cluster. Dropping it leaves the cluster running: the next program adopts it.
 pub struct LocalPostgres {
     cluster: Cluster,
     role: Role,
 }
 
-/// What keeps this program's place, and with it what `stop` means.
+/// What this program holds of the cluster, which decides what `stop` does.
 enum Role {
     /// The locks on `lock` and `in-use`.
     Owner {
@@ -48,14 +48,14 @@ enum Role {
     Guest {
         in_use: Lock,
     },
-    /// The session that tells the keeper that somebody is there.
+    /// The session that shows the keeper that the cluster is in use.
     Test {
         _presence: PgConnection,
     },
 }
 
 impl LocalPostgres {
-    /// For `serve`: makes the cluster if there is none, and starts it or adopts the one a crash
+    /// For `serve`: creates the cluster if there is none, and starts it or adopts the one that a crash
     /// left running. Refuses a directory that another program owns.
     pub async fn start(data_dir: &Path) -> Result<LocalPostgres, LocalError> {
         let data_dir = prepare(data_dir)?;
@@ -65,37 +65,37 @@ impl LocalPostgres {
         }
     }
 
-    /// For the other commands: like `start`, but where another program owns the directory this one
-    /// becomes a guest in that one's cluster.
+    /// For the other commands: as `start`, but where another program owns the directory this one
+    /// becomes a guest of its cluster.
     pub async fn join(data_dir: &Path) -> Result<LocalPostgres, LocalError> {
         let data_dir = prepare(data_dir)?;
-        let deadline = Instant::now() + START;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
             if let Some(lock) = take_ownership(&data_dir)? {
                 return LocalPostgres::own(&data_dir, lock).await;
             }
-            // The owner may be just starting, or just leaving: then `lock` is free soon.
+            // The owner may be starting or stopping: then `lock` is free soon.
             if let Some(guest) = LocalPostgres::visit(&data_dir).await? {
                 return Ok(guest);
             }
             if Instant::now() > deadline {
                 return Err(LocalError::Silent { dir: data_dir.join("postgres") });
             }
-            sleep(GLANCE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// For tests: a cluster that trades safety for speed and takes 300 connections. Any number of
-    /// processes may ask at once; one of them starts it. It stays for the next run and ends by
-    /// itself soon after the last guard is gone, so keep the guard as long as you use the cluster.
+    /// For tests: a cluster that trades safety for speed and allows 300 connections. Any number of
+    /// processes may call this at once; one of them starts it. It stays for the next run and stops by
+    /// itself soon after the last guard is dropped, so keep the guard while you use the cluster.
     pub async fn for_tests(dir: &Path) -> Result<LocalPostgres, LocalError> {
         let dir = prepare(dir)?;
         let lock = Lock::open(&dir.join("lock"))?;
-        wait_for(|| lock.0.try_lock(), &dir, 2 * START).await?;
-        let deadline = Instant::now() + START;
+        wait_for(|| lock.0.try_lock(), &dir, 2 * START_TIMEOUT).await?;
+        let deadline = Instant::now() + START_TIMEOUT;
         loop {
             let cluster = up(&dir, Durability::None).await?;
-            // Fails when the keeper stops the cluster at this very moment.
+            // Fails when the keeper is just stopping the cluster.
             let ready = match db::prepare(&cluster.admin_options()).await {
                 Ok(()) => db::announce_presence(&cluster.admin_options()).await,
                 Err(error) => Err(error),
@@ -106,7 +106,7 @@ impl LocalPostgres {
                     return Ok(LocalPostgres { cluster, role });
                 }
                 Err(error) if Instant::now() > deadline => return Err(error.into()),
-                Err(_) => sleep(GLANCE).await,
+                Err(_) => sleep(POLL_INTERVAL).await,
             }
         }
     }
@@ -131,9 +131,9 @@ impl LocalPostgres {
     }
 
     async fn own(data_dir: &Path, lock: Lock) -> Result<LocalPostgres, LocalError> {
-        // Held by a last guest while it stops the cluster.
+        // Held by the last guest while it stops the cluster.
         let in_use = Lock::open(&data_dir.join("in-use"))?;
-        wait_for(|| in_use.0.try_lock_shared(), data_dir, START).await?;
+        wait_for(|| in_use.0.try_lock_shared(), data_dir, START_TIMEOUT).await?;
         let cluster = up(data_dir, Durability::Full).await?;
         let prepared = db::prepare(&cluster.admin_options()).await;
         let local = LocalPostgres { cluster, role: Role::Owner { _lock: lock, in_use } };
@@ -144,7 +144,7 @@ impl LocalPostgres {
         Ok(local)
     }
 
-    /// A guard that owns nothing, or `None` when there is nothing to visit at the moment.
+    /// A guest, or `None` when there is no running cluster at the moment.
     async fn visit(data_dir: &Path) -> Result<Option<LocalPostgres>, LocalError> {
         let in_use = Lock::open(&data_dir.join("in-use"))?;
         if in_use.0.try_lock_shared().is_err() {
@@ -168,22 +168,22 @@ async fn up(data_dir: &Path, durability: Durability) -> Result<Cluster, LocalErr
     Ok(cluster)
 }
 
-/// The absolute path of the directory, which is made if it is not there.
+/// The absolute path of the directory, which is created if it is missing.
 fn prepare(data_dir: &Path) -> Result<PathBuf, LocalError> {
     let failed = |cause| LocalError::files(data_dir, cause);
     if let Some(parent) = data_dir.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
-    // As root the cluster belongs to another user, who has to pass through.
+    // As root the cluster belongs to another user, who has to reach it through this directory.
     let mode = if geteuid().is_root() { 0o711 } else { 0o700 };
     match DirBuilder::new().mode(mode).create(data_dir) {
-        // Said again because a strict umask may have taken something away.
+        // Set again because of a strict umask.
         Ok(()) => fs::set_permissions(data_dir, Permissions::from_mode(mode)).map_err(failed)?,
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
         Err(cause) => return Err(failed(cause)),
     }
     let data_dir = data_dir.canonicalize().map_err(failed)?;
-    // Whose it is comes first: a stranger would only hear that some file in it may not be opened.
+    // The owner is checked first: otherwise the error would name some file that cannot be opened.
     os_user::for_cluster(&data_dir)?;
     Ok(data_dir)
 }
@@ -197,7 +197,7 @@ fn take_ownership(data_dir: &Path) -> Result<Option<Lock>, LocalError> {
         Err(TryLockError::WouldBlock) => return Ok(None),
         Err(TryLockError::Error(cause)) => return Err(LocalError::files(&path, cause)),
     }
-    // For the message that the next one gets.
+    // For the error message of the next program.
     lock.0
         .set_len(0)
         .and_then(|()| writeln!(lock.0, "{}", std::process::id()))
@@ -210,10 +210,10 @@ fn owner_pid(data_dir: &Path) -> String {
     pid.trim().to_owned()
 }
 
-/// A lock file, let go of when dropped.
+/// A lock file, unlocked when dropped.
 ///
-/// To close it would not be enough: a process just forked has a copy of it until it becomes another
-/// program, and the lock would live as long as that.
+/// Closing it would not be enough: a forked process has a copy of it until it executes another program,
+/// and the lock would last as long.
 struct Lock(File);
 
 impl Lock {
@@ -226,19 +226,18 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Where that fails, closing it has to do.
+        // Where that fails, closing it has to suffice.
         let _ = self.0.unlock();
     }
 }
 
-/// Tries for a lock until it is there. Not the blocking call: the holder may be another task of
-/// this very thread.
+/// Polls for a lock. Not the blocking call: the holder may be another task of the same thread.
 async fn wait_for(
     lock: impl Fn() -> Result<(), TryLockError>,
     data_dir: &Path,
-    patience: Duration,
+    wait: Duration,
 ) -> Result<(), LocalError> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now() + wait;
     loop {
         match lock() {
             Ok(()) => return Ok(()),
@@ -249,12 +248,12 @@ async fn wait_for(
                     data_dir: data_dir.to_owned(),
                 });
             }
-            Err(TryLockError::WouldBlock) => sleep(GLANCE).await,
+            Err(TryLockError::WouldBlock) => sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// Why there is no local cluster: one line each, what is wrong and what to do.
+/// Why there is no local cluster: one line each, with what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     #[error(
@@ -266,12 +265,12 @@ pub enum LocalError {
     #[error("PG_BIN={0} has no `initdb`, `pg_ctl` and `postgres` of Postgres 15 or newer")]
     NotInPgBin(String),
     #[error(
-        "the local cluster was made by Postgres {made_by}, and here is only {here}: \
+        "the local cluster was made by Postgres {made_by}, and only {here} is installed here: \
          install Postgres {made_by} beside it, or move the data with pg_upgrade or pg_dump"
     )]
     OtherMajor { made_by: u32, here: String },
     #[error(
-        "the server is Postgres {server}, and here is {}: install the package \
+        "the server is Postgres {server}, and this machine has {}: install the package \
          `postgresql-client-{server}`, or set PG_BIN to the directory of its `pg_dump` and \
          `pg_restore`", if here.is_empty() { "no pg_dump" } else { here }
     )]
@@ -288,33 +287,33 @@ pub enum LocalError {
     OtherOwner { dir: PathBuf, owner: String },
     #[error(
         "{dir} belongs to root, and Postgres does not run as root: \
-         give it away with `chown -R {user} {dir}/`", dir = .dir.display()
+         change the owner with `chown -R {user} {dir}/`", dir = .dir.display()
     )]
     RootOwned { dir: PathBuf, user: String },
-    #[error("this system has no user with the number {0}, and Postgres needs one: add it")]
+    #[error("this system has no user with the id {0}, and Postgres needs one: add it")]
     Nameless(u32),
     #[error(
-        "the user {user}, as whom Postgres runs, cannot reach {}: \
-         let it pass with `chmod o+x` on the directories above, or set DATA_DIR to another one",
+        "the user {user}, as which Postgres runs, cannot reach {}: \
+         allow it with `chmod o+x` on the directories above, or set DATA_DIR to another one",
         .dir.display()
     )]
     Unreachable { dir: PathBuf, user: String },
     #[error(
-        "{} points to {}, which is not there: bring that directory back, \
-         or remove the link to begin with an empty site", .link.display(), .target.display()
+        "{} points to {}, which is not there: restore that directory, \
+         or remove the link to start with an empty site", .link.display(), .target.display()
     )]
     Dangling { link: PathBuf, target: PathBuf },
     #[error("{} is not a Postgres cluster: move it away", .0.display())]
     NotACluster(PathBuf),
-    #[error("{} was made by somebody else, and the socket belongs there: remove it", .0.display())]
+    #[error("{} was created by another user, and the socket belongs there: remove it", .0.display())]
     ForeignSocketDir(PathBuf),
-    #[error("the disk is full, and Postgres needs room in {}: make some", .0.display())]
+    #[error("the disk is full, and Postgres needs space in {}: free some", .0.display())]
     DiskFull(PathBuf),
-    #[error("cannot use {}: {cause}; mend that, or set DATA_DIR to another directory", .path.display())]
+    #[error("cannot use {}: {cause}; fix that, or set DATA_DIR to another directory", .path.display())]
     Files { path: PathBuf, cause: io::Error },
     #[error("cannot run {}: {cause}", .program.display())]
     Run { program: PathBuf, cause: io::Error },
-    #[error("cannot make a cluster in {}: {said}", .dir.display())]
+    #[error("cannot create a cluster in {}: {said}", .dir.display())]
     Init { dir: PathBuf, said: String },
     #[error("the local Postgres does not start: {said}; its logs are in {}", .dir.display())]
     Start { dir: PathBuf, said: String },
@@ -323,7 +322,7 @@ pub enum LocalError {
          named in its postmaster.pid", .dir.display()
     )]
     Silent { dir: PathBuf },
-    #[error("the local Postgres does not let us in: {0}")]
+    #[error("the local Postgres refuses the connection: {0}")]
     Refused(sqlx::Error),
 }
 
@@ -335,7 +334,7 @@ impl LocalError {
         }
     }
 
-    /// For what one of Postgres' programs said, unless we know better what is wrong.
+    /// For the error of one of Postgres' programs, unless we know its cause.
     fn failed(dir: &Path, said: String, error: fn(PathBuf, String) -> LocalError) -> LocalError {
         if said.contains("No space left on device") {
             return LocalError::DiskFull(dir.to_owned());

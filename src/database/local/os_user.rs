@@ -1,4 +1,4 @@
-//! The system's user as whom Postgres runs: never root.
+//! The operating system's user that runs Postgres: never root.
 
 use std::env;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -20,12 +20,12 @@ pub struct OsUser {
     pub gid: u32,
 }
 
-/// Whose cluster is or will be in the directory: its owner if it is there, else ourselves, or for
-/// root the user `postgres`, or `nobody` where there is none.
+/// The user of the cluster in the directory: its owner if it exists, else the current user, or for root
+/// the user `postgres`, or `nobody` where there is none.
 pub fn for_cluster(data_dir: &Path) -> Result<OsUser, LocalError> {
     let me = geteuid();
     let dir = data_dir.join("postgres");
-    // An ordinary user cannot look into another's cluster; root may have made an empty directory.
+    // An ordinary user cannot look into another's cluster; root may have created an empty directory.
     let witness = if me.is_root() { dir.join("PG_VERSION") } else { dir.clone() };
     match fs::metadata(&witness).map(|metadata| Uid::from_raw(metadata.uid())) {
         Ok(owner) if owner.is_root() && me.is_root() => {
@@ -52,8 +52,8 @@ impl OsUser {
         user.map(OsUser::from).ok_or(LocalError::Nameless(uid.as_raw()))
     }
 
-    /// A command that runs as this user in `dir`, speaks English, and is not led astray by the
-    /// settings we ourselves were started with.
+    /// A command that runs as this user in `dir`, with English messages, and without the `PG…`
+    /// variables of our own environment.
     pub fn command(&self, program: &Path, dir: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
@@ -68,48 +68,45 @@ impl OsUser {
         command
     }
 
-    /// Whether the user can go there, which depends on every directory above. Found out by going.
+    /// Whether the user can enter the directory, which depends on every directory above. Found by trying.
     pub async fn can_enter(&self, dir: &Path) -> bool {
         self.command(Path::new("true"), dir).status().await.is_ok_and(|status| status.success())
     }
 
-    /// Makes a directory that only the user may enter.
+    /// Creates a directory that only the user may enter.
     pub fn make_dir(&self, dir: &Path) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(dir)?;
-        self.take(dir)
+        self.give(dir)
     }
 
-    /// Writes a file that only the user may read, as a whole or not at all.
+    /// Writes a file that only the user may read, completely or not at all.
     pub fn write(&self, path: &Path, text: &str) -> io::Result<()> {
         let new = path.with_added_extension("new");
         match fs::remove_file(&new) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        // `create_new` follows no link that the user may have put there for root.
+        // `create_new` does not follow a link that the user may have left there for root.
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(text.as_bytes())?;
-        self.take(&new)?;
+        self.give(&new)?;
         fs::rename(new, path)
     }
 
-    /// Gives the user a file or directory that we just made as root; otherwise it is his already.
-    fn take(&self, path: &Path) -> io::Result<()> {
-        // Never through a link: somebody else may be able to put one there meanwhile.
+    /// Gives the user a file or directory that we just created as root; otherwise it is theirs already.
+    fn give(&self, path: &Path) -> io::Result<()> {
+        // Never through a link: another user may be able to put one there meanwhile.
         if geteuid().is_root() { lchown(path, Some(self.uid), Some(self.gid)) } else { Ok(()) }
     }
 }
 
-/// Runs the program to its end. The inner error is why it failed, in its own words.
-pub async fn run(
-    command: &mut Command,
-    patience: Duration,
-) -> Result<Result<(), String>, LocalError> {
+/// Runs the program to its end. The inner error is the program's own error message.
+pub async fn run(command: &mut Command, limit: Duration) -> Result<Result<(), String>, LocalError> {
     let program = PathBuf::from(command.as_std().get_program());
-    let output = match timeout(patience, command.output()).await {
+    let output = match timeout(limit, command.output()).await {
         Ok(Ok(output)) => output,
         Ok(Err(cause)) => return Err(LocalError::Run { program, cause }),
-        Err(_) => return Ok(Err(format!("no end after {} seconds", patience.as_secs()))),
+        Err(_) => return Ok(Err(format!("no end after {} seconds", limit.as_secs()))),
     };
     if output.status.success() {
         return Ok(Ok(()));
@@ -120,7 +117,7 @@ pub async fn run(
     Ok(Err(reason.map_or_else(|| output.status.to_string(), str::to_owned)))
 }
 
-/// What a line of Postgres' programs or logs complains about, if it does.
+/// The error in a line of Postgres' programs or logs, if it has one.
 pub fn complaint(line: &str) -> Option<&str> {
     let said = ["error: ", "FATAL: ", "PANIC: "].iter().find_map(|tag| line.split_once(tag))?.1;
     Some(said.trim())

@@ -1,4 +1,4 @@
-//! Where Postgres' server programs are, and which of several to use.
+//! Where Postgres' programs are, and which of several versions to use.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,9 +11,9 @@ use crate::database::local::LocalError;
 const OLDEST: u32 = 15;
 
 /// Directories that hold one Postgres for each `*`.
-const USUAL_PLACES: [(&str, &str); 5] = [
+const USUAL_DIRS: [(&str, &str); 5] = [
     ("/usr/lib/postgresql", ""),          // Debian, Ubuntu
-    ("/usr", "pgsql-"),                   // Postgres' own packages for Fedora and its kin
+    ("/usr", "pgsql-"),                   // Postgres' own packages for Fedora and the like
     ("/usr/libexec", "postgresql"),       // Alpine
     ("/opt/homebrew/opt", "postgresql@"), // macOS
     ("/usr/local/opt", "postgresql@"),    // macOS on Intel
@@ -26,7 +26,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// The newest here, or for a cluster that is there already, those of the version that made it.
+    /// The newest installed ones, or for an existing cluster those of the version that created it.
     pub fn find(made_by: Option<u32>) -> Result<Programs, LocalError> {
         if let Some(bin) = env::var_os("PG_BIN").filter(|bin| !bin.is_empty()) {
             let here = all_in([PathBuf::from(&bin)]);
@@ -34,7 +34,7 @@ impl Programs {
             return choose(here, made_by, none);
         }
         let path = env::var_os("PATH").unwrap_or_default();
-        let places = reported_by_pg_config().into_iter().chain(usual_places());
+        let places = reported_by_pg_config().into_iter().chain(usual_dirs());
         choose(all_in(places.chain(env::split_paths(&path))), made_by, LocalError::NoPrograms)
     }
 
@@ -43,15 +43,15 @@ impl Programs {
     }
 }
 
-/// Where the `pg_dump` and `pg_restore` are that fit a server of this version best: of the same, or
-/// of the next newer one. An older `pg_dump` refuses.
+/// The directory of the `pg_dump` and `pg_restore` that fit a server of this version best: of the same
+/// version, or of the next newer one. An older `pg_dump` refuses.
 pub fn clients(server: u32) -> Result<PathBuf, LocalError> {
     let set = env::var_os("PG_BIN").filter(|bin| !bin.is_empty()).map(PathBuf::from);
     let places: Vec<PathBuf> = if let Some(bin) = set {
         vec![bin]
     } else {
         let path = env::var_os("PATH").unwrap_or_default();
-        let usual = reported_by_pg_config().into_iter().chain(usual_places());
+        let usual = reported_by_pg_config().into_iter().chain(usual_dirs());
         usual.chain(env::split_paths(&path)).collect()
     };
     let mut here = BTreeSet::new();
@@ -68,14 +68,14 @@ pub fn clients(server: u32) -> Result<PathBuf, LocalError> {
     best.map(|(_, bin)| bin).ok_or(LocalError::NoClients { server, here })
 }
 
-/// `none` is said when there is not even a usable one of another version.
+/// `none` is the error when not even a usable one of another version is installed.
 fn choose(
     here: Vec<Programs>,
     made_by: Option<u32>,
     none: LocalError,
 ) -> Result<Programs, LocalError> {
     let mut usable: Vec<_> = here.into_iter().filter(|found| found.major >= OLDEST).collect();
-    // Stable: of two alike the one found first.
+    // Stable: of two with the same version the one found first.
     usable.sort_by_key(|found| std::cmp::Reverse(found.major));
     let majors: BTreeSet<_> = usable.iter().map(|found| found.major).collect();
     if usable.is_empty() {
@@ -92,7 +92,7 @@ fn choose(
 fn all_in(places: impl IntoIterator<Item = PathBuf>) -> Vec<Programs> {
     let mut here: Vec<Programs> = Vec::new();
     for place in places {
-        // Links are followed to the real directory, where the other programs are.
+        // Links are resolved to the real directory, where the other programs are.
         let Some(bin) = real_bin(&place, &["postgres", "initdb", "pg_ctl"]) else { continue };
         if here.iter().any(|found| found.bin == bin) {
             continue;
@@ -104,7 +104,7 @@ fn all_in(places: impl IntoIterator<Item = PathBuf>) -> Vec<Programs> {
     here
 }
 
-/// The directory behind the links, if it has all of these programs.
+/// The directory with links resolved, if it has all of these programs.
 fn real_bin(place: &Path, programs: &[&str]) -> Option<PathBuf> {
     let first = place.join(programs.first()?).canonicalize().ok()?;
     let bin = first.parent()?;
@@ -131,8 +131,8 @@ fn first_line(program: &Path, argument: &str) -> Option<String> {
     Some(String::from_utf8(output.stdout).ok()?.lines().next()?.to_owned())
 }
 
-fn usual_places() -> impl Iterator<Item = PathBuf> {
-    USUAL_PLACES.iter().flat_map(|(parent, prefix)| {
+fn usual_dirs() -> impl Iterator<Item = PathBuf> {
+    USUAL_DIRS.iter().flat_map(|(parent, prefix)| {
         let entries = fs::read_dir(parent).into_iter().flatten().flatten();
         entries
             .filter(move |entry| entry.file_name().to_string_lossy().starts_with(prefix))
@@ -164,13 +164,13 @@ mod tests {
         assert_eq!(chosen(&[15, 17], Some(15)), Ok(15));
         assert_eq!(
             chosen(&[15, 17], Some(16)).unwrap_err(),
-            "the local cluster was made by Postgres 16, and here is only 15, 17: \
+            "the local cluster was made by Postgres 16, and only 15, 17 is installed here: \
              install Postgres 16 beside it, or move the data with pg_upgrade or pg_dump"
         );
     }
 
     #[test]
-    fn programs_that_are_too_old_are_none() {
+    fn programs_that_are_too_old_do_not_count() {
         assert!(chosen(&[13, 14], None).unwrap_err().starts_with("no Postgres 15 or newer"));
     }
 

@@ -1,4 +1,4 @@
-//! The configuration of the cluster, written anew at every start.
+//! The configuration of the cluster, rewritten at every start.
 
 use std::io;
 use std::path::Path;
@@ -15,15 +15,15 @@ pub enum Durability {
     None,
 }
 
-/// Over the socket only, and only for root and the cluster's own user, whom the system vouches for:
-/// there are no passwords.
+/// Connections over the socket only, and only for root and the cluster's own user, which the system
+/// authenticates: there are no passwords.
 pub fn write(
     dir: &Path,
     socket_dir: &Path,
     user: &OsUser,
     durability: Durability,
 ) -> io::Result<()> {
-    // Relative where it is in the cluster: any other character may be in the path before.
+    // Relative where it is in the cluster: the path before may hold any character.
     let socket_dir = socket_dir.strip_prefix(dir).unwrap_or(socket_dir).display();
     let mut conf = include_str!("social-post.conf").replace("SOCKET_DIR", &socket_dir.to_string());
     if durability == Durability::None {

@@ -1,4 +1,4 @@
-//! Reading a whole site as it is at one moment, while it runs on.
+//! Reading a whole site at one moment, while it serves.
 
 use std::io::{self, Write};
 
@@ -6,12 +6,15 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{
     identity,
-    transfer::export::{
-        Counts, FORMAT, Header, Import, Line, Person, Post, Role, VERSION, Vote, writer::Writer,
+    transfer::{
+        export::{
+            Counts, FORMAT, Header, Import, Line, Person, Post, Role, VERSION, Vote, writer::Writer,
+        },
+        tables::{Export, TABLES},
     },
 };
 
-/// How many rows are in memory at once. A post may be long.
+/// How many rows are read at once. A post may be long.
 const ROWS: i64 = 5000;
 const POSTS: i64 = 100;
 
@@ -24,19 +27,21 @@ pub enum Problem {
 }
 
 /// Writes the whole site. The same site gives the same bytes, whenever it is written.
-pub async fn write(db: &PgPool, out: impl Write) -> Result<Counts, Problem> {
+pub async fn write(db: &PgPool, out: &mut (dyn Write + Send)) -> Result<Counts, Problem> {
     let mut out = Writer::new(out);
     let mut tx = db.begin_with("begin isolation level repeatable read, read only").await?;
     header(&mut tx, &mut out).await?;
-    people(&mut tx, &mut out).await?;
-    posts(&mut tx, &mut out).await?;
-    votes(&mut tx, &mut out).await?;
-    imports(&mut tx, &mut out).await?;
+    for table in &TABLES {
+        if let Export::Lines(write) = table.export {
+            write(&mut tx, &mut out).await?;
+        }
+    }
     Ok(out.finish()?)
 }
 
-/// The first statement, so that it fixes the moment; a sequence is ahead of it at worst.
-async fn header(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<(), Problem> {
+/// The first statement, which fixes the moment. Sequences do not belong to a moment: at worst one is
+/// ahead of it.
+async fn header(db: &mut PgConnection, out: &mut Writer<'_>) -> Result<(), Problem> {
     let last = sqlx::query!(
         r#"
         select
@@ -51,7 +56,7 @@ async fn header(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<(
     Ok(out.write(&Line::Header(header))?)
 }
 
-async fn people(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<(), Problem> {
+pub async fn people(db: &mut PgConnection, out: &mut Writer<'_>) -> Result<(), Problem> {
     let mut last = 0;
     loop {
         let rows = sqlx::query!(
@@ -86,7 +91,7 @@ async fn people(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<(
     }
 }
 
-async fn posts(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<(), Problem> {
+pub async fn posts(db: &mut PgConnection, out: &mut Writer<'_>) -> Result<(), Problem> {
     let mut last = 0;
     loop {
         let rows = sqlx::query_as!(
@@ -106,7 +111,7 @@ async fn posts(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<()
     }
 }
 
-async fn votes(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<(), Problem> {
+pub async fn votes(db: &mut PgConnection, out: &mut Writer<'_>) -> Result<(), Problem> {
     let mut last = (0, 0);
     loop {
         let rows = sqlx::query_as!(
@@ -127,7 +132,7 @@ async fn votes(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<()
     }
 }
 
-async fn imports(db: &mut PgConnection, out: &mut Writer<impl Write>) -> Result<(), Problem> {
+pub async fn imports(db: &mut PgConnection, out: &mut Writer<'_>) -> Result<(), Problem> {
     let mut last = 0;
     loop {
         let rows = sqlx::query_as!(

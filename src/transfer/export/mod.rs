@@ -1,22 +1,22 @@
-//! A whole site as lines of JSON: what each line holds. `docs/EXPORT.md` describes it for strangers.
+//! A whole site as lines of JSON: what each line holds. `docs/EXPORT.md` is the public description.
 //!
 //! [`db`] reads a site and writes the lines; [`crate::transfer::import::export`] reads them.
 
 pub mod db;
-pub mod moment;
+mod timestamp;
 pub mod writer;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-/// What the first line says: another word, and the file is not one of ours.
+/// The `format` in the first line of every export.
 pub const FORMAT: &str = "social-post";
 
-/// Goes up when a program of today could not read the file any more.
+/// Increased whenever an older program could no longer read the file.
 pub const VERSION: u32 = 1;
 
 /// A line: the header first, the end last, and between them people, posts, votes and ids of imports,
-/// each kind in the order of its ids. A member more or less would be another version.
+/// each kind in the order of its ids. One field more or less would be another version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Line {
@@ -33,7 +33,7 @@ pub enum Line {
 pub struct Header {
     pub format: String,
     pub version: u32,
-    /// The largest ids that were ever given, so that none is given twice.
+    /// The largest ids that were ever assigned, so that none is assigned twice.
     pub last_person: i64,
     pub last_post: i64,
 }
@@ -44,14 +44,14 @@ pub struct Person {
     pub id: i64,
     pub username: String,
     pub email: Option<String>,
-    #[serde(with = "moment::option")]
+    #[serde(with = "timestamp::option")]
     pub email_confirmed_at: Option<OffsetDateTime>,
     pub password_hash: Option<String>,
     pub auth_epoch: i32,
     pub role: Role,
-    #[serde(with = "moment::option")]
+    #[serde(with = "timestamp::option")]
     pub suspended_at: Option<OffsetDateTime>,
-    #[serde(with = "moment")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
 }
 
@@ -70,9 +70,9 @@ pub struct Post {
     pub title: String,
     pub url: Option<String>,
     pub body: String,
-    #[serde(with = "moment")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
-    #[serde(with = "moment::option")]
+    #[serde(with = "timestamp::option")]
     pub edited_at: Option<OffsetDateTime>,
 }
 
@@ -81,11 +81,11 @@ pub struct Post {
 pub struct Vote {
     pub post: i64,
     pub voter: i64,
-    #[serde(with = "moment")]
+    #[serde(with = "timestamp")]
     pub created_at: OffsetDateTime,
 }
 
-/// What a post was called in a file it came from; without a post where that was deleted since.
+/// The id of a post in the file it was imported from; without a post where that was deleted since.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
@@ -100,7 +100,7 @@ pub struct End {
     pub posts: u64,
     pub votes: u64,
     pub imports: u64,
-    /// Of every byte before this line, in hexadecimal.
+    /// The checksum of every byte before this line, in hexadecimal.
     pub sha256: String,
 }
 

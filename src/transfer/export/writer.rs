@@ -1,4 +1,4 @@
-//! Lines on their way out, summed and counted.
+//! Writing the lines of an export, with their checksum and their counts.
 
 use std::io::{self, Write};
 
@@ -6,16 +6,16 @@ use sha2::{Digest as _, Sha256};
 
 use crate::transfer::export::{Counts, End, Line};
 
-pub struct Writer<W> {
-    out: W,
+pub struct Writer<'w> {
+    out: &'w mut (dyn Write + Send),
     line: Vec<u8>,
-    sum: Sha256,
+    checksum: Sha256,
     counts: Counts,
 }
 
-impl<W: Write> Writer<W> {
-    pub fn new(out: W) -> Writer<W> {
-        Writer { out, line: Vec::new(), sum: Sha256::new(), counts: Counts::default() }
+impl<'w> Writer<'w> {
+    pub fn new(out: &'w mut (dyn Write + Send)) -> Writer<'w> {
+        Writer { out, line: Vec::new(), checksum: Sha256::new(), counts: Counts::default() }
     }
 
     pub fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -29,21 +29,21 @@ impl<W: Write> Writer<W> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line)?;
         self.line.push(b'\n');
-        self.sum.update(&self.line);
+        self.checksum.update(&self.line);
         self.out.write_all(&self.line)
     }
 
-    /// Writes the last line and hands on all that waits.
+    /// Writes the last line and flushes.
     pub fn finish(mut self) -> io::Result<Counts> {
         let Counts { people, posts, votes, imports } = self.counts;
-        let sha256 = hexadecimal(self.sum.clone());
+        let sha256 = hexadecimal(self.checksum.clone());
         self.write(&Line::End(End { people, posts, votes, imports, sha256 }))?;
         self.out.flush()?;
         Ok(self.counts)
     }
 }
 
-/// A sum as files and programs write it.
-pub fn hexadecimal(sum: Sha256) -> String {
-    format!("{:x}", sum.finalize())
+/// A checksum as files and programs write it.
+pub fn hexadecimal(checksum: Sha256) -> String {
+    format!("{:x}", checksum.finalize())
 }

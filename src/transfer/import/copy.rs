@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use sqlx::{PgConnection, postgres::PgCopyIn};
 use time::OffsetDateTime;
 
-/// What is sent at once. Larger chunks are no faster.
+/// How many bytes are sent at once. Larger chunks are no faster.
 const CHUNK: usize = 64 * 1024;
 
-/// Rows on their way into a table. Dropped before [`CopyIn::finish`], it leaves nothing.
+/// A `copy` statement that is running. Dropped before [`CopyIn::finish`], it leaves nothing behind.
 pub struct CopyIn<'c> {
     sink: PgCopyIn<&'c mut PgConnection>,
     buffer: String,
@@ -20,7 +20,7 @@ impl<'c> CopyIn<'c> {
         Ok(CopyIn { sink, buffer: String::with_capacity(CHUNK + 4096) })
     }
 
-    /// Adds a row of these fields, in the order in which the statement names the columns.
+    /// Adds a row of these fields, in the order of the statement's columns.
     pub async fn row(&mut self, fields: &[Field<'_>]) -> sqlx::Result<()> {
         write_row(&mut self.buffer, fields);
         if self.buffer.len() >= CHUNK {
@@ -30,16 +30,17 @@ impl<'c> CopyIn<'c> {
         Ok(())
     }
 
-    /// Ends the statement and returns the number of rows that went in.
+    /// Ends the statement and returns the number of rows.
     pub async fn finish(mut self) -> sqlx::Result<u64> {
         self.sink.send(self.buffer.as_bytes()).await?;
         self.sink.finish().await
     }
 }
 
-/// Rows for one table, gathered and sent a chunk at a time, so that several tables can take turns.
+/// Rows for one table, collected and sent a chunk at a time, so that several tables can take turns.
 pub struct Rows {
-    statement: &'static str,
+    table: &'static str,
+    statement: String,
     buffer: String,
     sent: u64,
 }
@@ -48,20 +49,25 @@ impl Rows {
     /// Postgres remembers each row of a statement until its end, to check what the row refers to.
     const AT_ONCE: usize = 1024 * 1024;
 
-    pub fn new(statement: &'static str) -> Rows {
-        Rows { statement, buffer: String::new(), sent: 0 }
+    pub fn new(table: &'static str, columns: &[&str]) -> Rows {
+        let statement = format!("copy {table} ({}) from stdin", columns.join(", "));
+        Rows { table, statement, buffer: String::new(), sent: 0 }
     }
 
-    /// Adds a row, and sends what there is once it is a lot.
+    pub fn table(&self) -> &'static str {
+        self.table
+    }
+
+    /// Adds a row, and sends the buffer once it is large.
     pub async fn add(&mut self, db: &mut PgConnection, fields: &[Field<'_>]) -> sqlx::Result<()> {
         write_row(&mut self.buffer, fields);
         if self.buffer.len() >= Rows::AT_ONCE { self.send(db).await } else { Ok(()) }
     }
 
-    /// Sends what there is.
+    /// Sends the buffer.
     pub async fn send(&mut self, db: &mut PgConnection) -> sqlx::Result<()> {
         if !self.buffer.is_empty() {
-            let mut sink = db.copy_in_raw(self.statement).await?;
+            let mut sink = db.copy_in_raw(&self.statement).await?;
             sink.send(self.buffer.as_bytes()).await?;
             self.sent += sink.finish().await?;
             self.buffer.clear();
@@ -69,7 +75,7 @@ impl Rows {
         Ok(())
     }
 
-    /// How many rows are in the table by now.
+    /// How many rows were sent so far.
     pub fn sent(&self) -> u64 {
         self.sent
     }
@@ -122,7 +128,7 @@ fn write_text(buffer: &mut String, text: &str) {
     }
 }
 
-/// To the microsecond, which is all that Postgres keeps; it would round the rest up.
+/// To the microsecond, which is what Postgres stores; it would round anything finer up.
 fn write_date(buffer: &mut String, at: OffsetDateTime) {
     let at = at.to_offset(time::UtcOffset::UTC);
     let (date, (hour, minute, second, micro)) = (at.date(), at.time().as_hms_micro());

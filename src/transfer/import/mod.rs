@@ -1,8 +1,8 @@
 //! Posts from elsewhere, with the people who wrote them and the votes they got.
 //!
-//! [`csv`] reads a file, [`db`] brings it in; [`demo`] is a small site of our own making. [`fastapi`]
-//! and [`export`] read a whole site, and [`whole`] takes it into an empty one. The rules here need neither chance nor a clock of their own, so that the same file always gives the same
-//! votes.
+//! [`csv`] reads a file and brings in its posts; [`demo`] is a small site of our own. [`fastapi`] and
+//! [`export`] read a whole site, and [`whole`] brings it into an empty one. The rules here use neither
+//! a clock nor random numbers of their own, so that the same file always gives the same votes.
 
 pub mod copy;
 pub mod csv;
@@ -19,27 +19,27 @@ use crate::{
     posts::{Link, Title},
 };
 
-/// What a post is called where it comes from.
+/// The id of a post where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct SourceId(pub i64);
 
-/// More points than this on one post are a slip of somebody's, not votes.
+/// More points than this on one post are taken for a mistake in the file.
 pub const MAX_POINTS: u32 = 1_000_000;
 
-/// A post as the file has it: checked, and not here yet.
+/// A post of the file, checked and not imported yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub source_id: SourceId,
     pub title: Title,
     pub link: Option<Link>,
     pub points: u32,
-    /// A place in [`Batch::authors`].
+    /// An index into [`Batch::authors`].
     pub author: usize,
     pub created_at: OffsetDateTime,
 }
 
-/// Somebody who wrote at least one of the posts.
+/// A person who wrote at least one of the posts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     pub name: Username,
@@ -47,15 +47,15 @@ pub struct Author {
     pub since: OffsetDateTime,
 }
 
-/// All that a file holds: no two rows with one source id, no two authors with one name, whatever
-/// its case.
+/// All good rows of a file. No two rows have the same source id, and no two authors the same name
+/// without regard to case.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub rows: Vec<Row>,
     pub authors: Vec<Author>,
 }
 
-/// What an import or the demo has added.
+/// How much an import or the demo has added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     pub posts: u64,
@@ -66,26 +66,26 @@ pub struct Tally {
 /// How far an import is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Another import is under way, and this one begins when it has ended.
+    /// Another import is running, and this one starts when it has ended.
     Waiting,
-    /// So much is new.
-    Begun { posts: u64, votes: u64 },
-    /// So many votes are in.
+    /// So many posts and votes are new.
+    Started { posts: u64, votes: u64 },
+    /// So many votes are imported.
     Votes(u64),
-    /// What remains is to rank the posts and to make them searchable.
+    /// Only the ranks and the search entries are missing.
     Finishing,
 }
 
-/// Who of `people` votes for a post: `points` different places below `people`, or each of them once
-/// where there are not as many.
+/// Which of `people` vote for a post: `points` different indexes below `people`, or each of them once
+/// where there are fewer.
 ///
-/// They are taken in equal steps round the whole circle, from a place and with a step that depend
-/// on the post, so that no two people always vote together.
+/// They are taken in equal steps round the whole circle. Start and step depend on the post, so that
+/// no two people always vote together.
 pub fn voters(post: SourceId, points: u32, people: usize) -> impl Iterator<Item = usize> {
     let len = (people as u64).max(1);
     let first = scatter(post.0.cast_unsigned(), 0) % len;
     let mut step = 1 + scatter(post.0.cast_unsigned(), 1) % len;
-    // A step that shares a factor with the circle would come back before it has been everywhere.
+    // A step that shares a factor with the circle would return before it has been everywhere.
     while gcd(step, len) != 1 {
         step += 1;
     }
@@ -109,7 +109,7 @@ pub fn cast_at(
     created_at + Duration::seconds((window * cubed) >> 20)
 }
 
-/// A number that looks like chance and is always the same: the output step of `SplitMix64`.
+/// A pseudo-random number that is always the same: the output step of `SplitMix64`.
 fn scatter(seed: u64, nth: u64) -> u64 {
     let mut bits = seed.wrapping_add(nth.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_votes_about_as_often() {
+    fn all_people_vote_about_equally_often() {
         let mut votes = vec![0; 100];
         for id in 0..1000 {
             voters(SourceId(id), 10, 100).for_each(|voter| votes[voter] += 1);

@@ -133,7 +133,7 @@ impl Authenticator {
                     user = credentials.map(|found| found.id.0),
                     "too many password attempts"
                 );
-                return Err(Error::RateLimited { wait });
+                return Err(Error::TooManyAttempts { wait });
             }
         }
 

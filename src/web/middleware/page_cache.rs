@@ -69,7 +69,7 @@ pub async fn page_cache(
     next: Next,
 ) -> Response {
     let Shared { cache: PageCache(pages), routes, site } = shared;
-    let id = RequestId::of(&request, &site);
+    let id = RequestId::from_request(&request, &site);
     request.extensions_mut().insert(id.clone());
     let path = request.uri().path();
     let may_be_cached = is_anonymous(&request) && routes.at(path).is_ok();

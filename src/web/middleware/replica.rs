@@ -51,7 +51,7 @@ pub async fn read_replica(
 ) -> Response {
     let Some(replica) = replica else { return next.run(request).await };
     let needs_primary = !is_read(request.method()) || has_written(request.headers(), &site);
-    let Some(pool) = replica.fit().filter(|_| !needs_primary) else {
+    let Some(pool) = replica.healthy().filter(|_| !needs_primary) else {
         return next.run(request).await;
     };
     let (head, _) = request.into_parts();

@@ -21,7 +21,7 @@ use crate::{
 
 /// Logs the request under its id, and counts it in the metrics.
 pub async fn log(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
-    let id = RequestId::of(&request, &site);
+    let id = RequestId::from_request(&request, &site);
     request.extensions_mut().insert(id.clone());
     let method = request.method().clone();
     // The route, not the address: an address may contain a secret or personal text.
@@ -30,11 +30,11 @@ pub async fn log(State(site): State<Arc<Site>>, mut request: Request, next: Next
 
     async move {
         let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
-        let (started, in_flight) = (Instant::now(), metrics().begun());
+        let (started, in_flight) = (Instant::now(), metrics().request_started());
         let mut response = next.run(request).await;
         drop(in_flight);
         let took: Duration = started.elapsed();
-        metrics().answered(&method, route, response.status(), took);
+        metrics().request_completed(&method, route, response.status(), took);
         // As 64 bits: the JSON log would write a larger integer as a string.
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(%method, route, status = response.status().as_u16(), ms, "request completed");

@@ -1,5 +1,5 @@
-//! The files a browser fetches beside a page. `build.rs` names them by their content and compresses
-//! them, so they can be kept for ever and cost nothing to send.
+//! Static files: style, script and icons. `build.rs` puts a hash of the content into each name and
+//! compresses the files, so browsers may cache them for ever and nothing is compressed per request.
 
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -8,33 +8,37 @@ use axum::{
 
 use crate::web::{Error, etag::is_held, extract::Path, middleware::headers::accepts};
 
+/// A static file, embedded in the program.
 pub struct Asset {
+    /// Its URL path, with the hash.
     pub path: &'static str,
     content_type: &'static str,
     etag: &'static str,
     plain: &'static [u8],
-    /// In brotli and in gzip, where that makes it smaller.
-    packed: Option<[&'static [u8]; 2]>,
+    /// Compressed with brotli and with gzip, where that makes it smaller.
+    compressed: Option<[&'static [u8]; 2]>,
 }
 
-/// All that pages and the manifest name.
+/// The files that pages and the manifest refer to.
 static ASSETS: [&Asset; 7] = [&CSS, &JS, &ICON, &TOUCH_ICON, &ICON_192, &ICON_512, &MASKABLE_ICON];
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
+/// `/static/{name}`. The name changes with the content, so the response may be cached for ever.
 pub async fn serve(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
     let is_named = |asset: &&&Asset| asset.path.strip_prefix("/static/") == Some(name.as_str());
     let asset = ASSETS.iter().find(is_named).copied().ok_or(Error::NotFound)?;
-    Ok(asset.answer(&headers, "public, max-age=31536000, immutable"))
+    Ok(asset.response(&headers, "public, max-age=31536000, immutable"))
 }
 
+/// `/favicon.svg`, under a name that stays the same: cached for a day.
 pub async fn icon(headers: HeaderMap) -> Response {
-    ICON.answer(&headers, "public, max-age=86400")
+    ICON.response(&headers, "public, max-age=86400")
 }
 
-/// Here ask those that show no SVG, whatever a page says.
+/// `/favicon.ico`, which browsers without SVG icons request without being told to.
 pub async fn old_icon(headers: HeaderMap) -> Response {
-    OLD_ICON.answer(&headers, "public, max-age=86400")
+    OLD_ICON.response(&headers, "public, max-age=86400")
 }
 
 impl Asset {
@@ -42,8 +46,9 @@ impl Asset {
         self.content_type
     }
 
-    fn answer(&self, headers: &HeaderMap, caching: &'static str) -> Response {
-        let (encoding, body) = match self.packed {
+    /// 304 if the client holds this version, else the content in the best coding that it accepts.
+    fn response(&self, headers: &HeaderMap, cache_control: &'static str) -> Response {
+        let (encoding, body) = match self.compressed {
             Some([brotli, _]) if accepts(headers, "br") => (Some("br"), brotli),
             Some([_, gzip]) if accepts(headers, "gzip") => (Some("gzip"), gzip),
             _ => (None, self.plain),
@@ -55,7 +60,7 @@ impl Asset {
         };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
         headers.insert(header::ETAG, HeaderValue::from_static(self.etag));
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
         if let Some(encoding) = encoding {

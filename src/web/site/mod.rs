@@ -1,4 +1,4 @@
-//! Files of the site itself: style, script and icons, and what conventions ask every site for.
+//! Static files, and the well-known addresses that standards ask every site for.
 
 pub mod assets;
 pub mod well_known;

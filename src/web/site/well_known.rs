@@ -1,5 +1,5 @@
-//! What browsers, search engines and other programs ask every site for, each in the words of its own
-//! convention.
+//! The documents that browsers, search engines and other programs request from every site, each in the
+//! format of its standard.
 
 use std::sync::Arc;
 
@@ -13,15 +13,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use time::{Duration, OffsetDateTime, Time, UtcOffset};
 
-use crate::web::cache::CachePolicy;
 use crate::{
     config::Site,
     mail::Mailer,
-    web::{PageContext, Xml, filters, site::assets},
+    web::{PageContext, Xml, cache::CachePolicy, filters, site::assets},
 };
 
-/// Web Application Manifest, for who puts the site on their screen. `minimal-ui`: there has to be a way
-/// back.
+/// The Web Application Manifest, for members who install the site on their home screen. `minimal-ui`,
+/// because the site has no back button of its own.
 pub async fn manifest(State(site): State<Arc<Site>>) -> Response {
     let icon = |asset: &assets::Asset, sizes, purpose| {
         let kind = asset.content_type();
@@ -30,7 +29,7 @@ pub async fn manifest(State(site): State<Arc<Site>>) -> Response {
     let manifest = json!({
         "id": "/",
         "name": site.name,
-        "short_name": start(&site.name, 12),
+        "short_name": truncate(&site.name, 12),
         "description": PageContext::DESCRIPTION,
         "lang": "en",
         "start_url": "/",
@@ -45,7 +44,7 @@ pub async fn manifest(State(site): State<Arc<Site>>) -> Response {
             icon(&assets::MASKABLE_ICON, "512x512", "maskable"),
         ],
     });
-    of_type("application/manifest+json", manifest.to_string())
+    with_content_type("application/manifest+json", manifest.to_string())
 }
 
 #[derive(Template)]
@@ -56,10 +55,10 @@ struct OpenSearch {
     origin: String,
 }
 
-/// `OpenSearch` 1.1: browsers can search here from their own search field.
+/// An `OpenSearch` 1.1 description: browsers can add the site as a search engine.
 pub async fn open_search(State(site): State<Arc<Site>>) -> (CachePolicy, Xml<impl Template>) {
     let description = OpenSearch {
-        short_name: start(&site.name, 16),
+        short_name: truncate(&site.name, 16),
         description: format!("Search {}", site.name),
         origin: site.base_url.origin().to_owned(),
     };
@@ -69,27 +68,27 @@ pub async fn open_search(State(site): State<Arc<Site>>) -> (CachePolicy, Xml<imp
     )
 }
 
-/// Where password managers lead people who should take another password.
+/// `/.well-known/change-password` (W3C): password managers send people here to change a password.
 pub async fn change_password() -> (CachePolicy, Redirect) {
     (CachePolicy::Revalidate, Redirect::to("/settings"))
 }
 
-/// How long a researcher may trust what [`security`] says.
-const GOOD_FOR: Duration = Duration::days(180);
+/// How long [`security`] is valid, as its `Expires` says.
+const VALIDITY: Duration = Duration::days(180);
 
-/// RFC 9116. Whoever answers letters from the site is told; a site that sends none names the address
-/// that RFC 2142 has every site keep for this.
+/// `security.txt` (RFC 9116). Its contact is the sender of the site's e-mail. A site without e-mail names
+/// `security@`, which RFC 2142 asks every site to have.
 pub async fn security(
     State(site): State<Arc<Site>>,
     State(mailer): State<Mailer>,
 ) -> (CachePolicy, String) {
     const UNSAFE: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'@').remove(b'.').remove(b'-').remove(b'_').remove(b'+');
-    let conventional = format!("security@{}", site.base_url.host());
-    let address = mailer.address().map_or(conventional.as_str(), AsRef::as_ref);
-    // The same for a day, so that who has it need not be sent it again.
+    let fallback = format!("security@{}", site.base_url.host());
+    let address = mailer.address().map_or(fallback.as_str(), AsRef::as_ref);
+    // The same for a whole day, so that the `ETag` stays the same and clients get 304.
     let today = OffsetDateTime::now_utc().to_offset(UtcOffset::UTC).replace_time(Time::MIDNIGHT);
-    // The RFC takes https alone.
+    // The RFC allows only https.
     let canonical = if site.base_url.is_secure() {
         format!("Canonical: {}/.well-known/security.txt\n", site.base_url.origin())
     } else {
@@ -98,17 +97,17 @@ pub async fn security(
     let text = format!(
         "Contact: mailto:{}\nExpires: {}\nPreferred-Languages: en\n{canonical}",
         utf8_percent_encode(address, UNSAFE),
-        filters::machine_text(today + GOOD_FOR),
+        filters::machine_text(today + VALIDITY),
     );
     (CachePolicy::Revalidate, text)
 }
 
-fn of_type(kind: &'static str, text: String) -> Response {
+fn with_content_type(kind: &'static str, text: String) -> Response {
     (CachePolicy::Revalidate, [(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text)
         .into_response()
 }
 
-/// The first characters of a name, where there is no room for more.
-fn start(name: &str, length: usize) -> String {
+/// The first `length` characters of a name.
+fn truncate(name: &str, length: usize) -> String {
     name.chars().take(length).collect::<String>().trim_end().to_owned()
 }

@@ -77,8 +77,8 @@ async fn a_shutdown_waits_for_a_slow_client_until_its_deadline_or_a_second_signa
         }
         assert_eq!(program.ended().await, Some(0));
         let log = program.log.lock().unwrap().clone();
-        assert_eq!(log.contains("stopped before everything was finished"), !is_asked_again);
-        assert_eq!(log.contains("asked twice: stopped at once"), is_asked_again, "{log}");
+        assert_eq!(log.contains("stopped before every request was finished"), !is_asked_again);
+        assert_eq!(log.contains("second signal: stopped at once"), is_asked_again, "{log}");
         dripping.await.unwrap();
         drop(half);
     }

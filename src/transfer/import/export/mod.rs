@@ -1,4 +1,4 @@
-//! Reading an export: a line at a time, and each is held against every rule before it counts.
+//! Reading an export line by line, each checked against every rule.
 
 pub mod db;
 mod seen;
@@ -22,10 +22,10 @@ use crate::{
     users::{Email, password},
 };
 
-/// The longest that a line of ours can be: each character of a text may be written in twelve bytes.
+/// The longest line of an export: JSON writes a character of a text in twelve bytes at most.
 const MAX_LINE: u64 = 1024 * 1024;
 
-/// What a line holds, checked.
+/// The content of a line, checked.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Record {
     Person(Person),
@@ -46,7 +46,7 @@ pub struct BadFile {
 pub enum Flaw {
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("this is no export of Social Post")]
+    #[error("this is not an export of Social Post")]
     Foreign,
     #[error("the export is of version {0}, and this program reads version {VERSION}")]
     Version(u32),
@@ -70,7 +70,7 @@ pub enum Flaw {
     Last,
     #[error("{0} {1}")]
     Field(&'static str, String),
-    #[error("{0} is somebody's already")]
+    #[error("{0} is taken already")]
     Taken(&'static str),
     #[error("there is no such {0} before it")]
     Missing(&'static str),
@@ -78,16 +78,16 @@ pub enum Flaw {
     After,
     #[error("the counts do not fit the lines before: the file is damaged")]
     Counts,
-    #[error("the sum does not fit the lines before: the file is damaged")]
-    Sum,
+    #[error("the checksum does not fit the lines before: the file is damaged")]
+    Checksum,
 }
 
-/// An export whose first line was fine.
+/// An export with a valid first line.
 pub struct Reader<R> {
     input: R,
     line: u64,
     buffer: Vec<u8>,
-    sum: Sha256,
+    checksum: Sha256,
     counts: Counts,
     last: Last,
     seen: Seen,
@@ -99,13 +99,13 @@ impl<R: BufRead> Reader<R> {
             input,
             line: 0,
             buffer: Vec::new(),
-            sum: Sha256::new(),
+            checksum: Sha256::new(),
             counts: Counts::default(),
             last: Last::default(),
             seen: Seen::default(),
         };
         reader.last = reader.read_line().and_then(|()| header(&reader.buffer)).map_err(|flaw| {
-            // Whatever else it is, it is not ours.
+            // Such a first line belongs to another kind of file.
             let flaw = match flaw {
                 Flaw::TooLong | Flaw::CutOff => Flaw::Foreign,
                 flaw => flaw,
@@ -115,24 +115,24 @@ impl<R: BufRead> Reader<R> {
         Ok(reader)
     }
 
-    /// The largest ids that were given before the export.
+    /// The largest ids that were assigned before the export.
     pub fn last(&self) -> Last {
         self.last
     }
 
-    /// How many lines of each kind there were so far.
+    /// How many lines of each kind were read so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// What the next line holds; `None` after the last, when the file has turned out to be whole.
-    /// After an error there is nothing more to be had.
+    /// The content of the next line; `None` after the last, when the file is known to be complete.
+    /// Not to be called after an error.
     pub fn record(&mut self) -> Result<Option<Record>, BadFile> {
         self.read().map_err(|flaw| BadFile { line: self.line, flaw })
     }
 
     fn read(&mut self) -> Result<Option<Record>, Flaw> {
-        let sum = self.sum.clone();
+        let checksum = self.checksum.clone();
         self.read_line()?;
         let record = match json(&self.buffer)? {
             Line::Header(_) => return Err(Flaw::Order),
@@ -141,8 +141,8 @@ impl<R: BufRead> Reader<R> {
                 if self.counts != (Counts { people, posts, votes, imports }) {
                     return Err(Flaw::Counts);
                 }
-                if sha256 != hexadecimal(sum) {
-                    return Err(Flaw::Sum);
+                if sha256 != hexadecimal(checksum) {
+                    return Err(Flaw::Checksum);
                 }
                 if !self.input.fill_buf()?.is_empty() {
                     self.line += 1;
@@ -188,12 +188,12 @@ impl<R: BufRead> Reader<R> {
             let is_long = self.buffer.len() as u64 == MAX_LINE;
             return Err(if is_long { Flaw::TooLong } else { Flaw::CutOff });
         }
-        self.sum.update(&self.buffer);
+        self.checksum.update(&self.buffer);
         Ok(())
     }
 }
 
-/// The version is looked at first: another one may have other members.
+/// The version is checked first: another one may have other fields.
 fn header(line: &[u8]) -> Result<Last, Flaw> {
     #[derive(Deserialize)]
     struct Opening {

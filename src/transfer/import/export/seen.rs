@@ -1,4 +1,4 @@
-//! What an export has held so far, so that each line fits those before it.
+//! The content of an export so far: each line has to fit those before it.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::{
     users::Email,
 };
 
-/// Which kind the line before was of: they come in this order.
+/// The kinds of lines, in their order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     #[default]
@@ -86,7 +86,7 @@ impl Seen {
     }
 }
 
-/// Ids that rise.
+/// Ids in ascending order.
 #[derive(Debug, Default)]
 struct Ids(Vec<i64>);
 

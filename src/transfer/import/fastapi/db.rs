@@ -1,4 +1,4 @@
-//! Reading a FastAPI app's database, and bringing what is in it in.
+//! Reading a FastAPI app's database, and importing it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,12 +11,12 @@ use tracing::log::LevelFilter;
 
 use crate::transfer::import::{
     Step, Tally,
-    fastapi::{BadRow, LeftOut, OnFlaw, PostRow, Sieve, UserRow, VoteRow},
+    fastapi::{BadRow, LeftOut, OnFlaw, PostRow, UserRow, VoteRow, sieve::Sieve},
     whole::db::SiteImport,
 };
 
 /// How long the app's database may take to answer at all.
-const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many rows are read at once. A post may be long.
 const USERS_AT_ONCE: usize = 1000;
@@ -27,7 +27,7 @@ const VOTES_AT_ONCE: usize = 10_000;
 pub enum Problem {
     #[error("cannot reach the app's database: {0}")]
     Unreachable(sqlx::Error),
-    #[error("cannot reach the app's database: no answer within {} seconds", PATIENCE.as_secs())]
+    #[error("cannot reach the app's database: no answer within {} seconds", CONNECT_TIMEOUT.as_secs())]
     Silent,
     #[error("cannot read the app's database: {0}")]
     Unreadable(sqlx::Error),
@@ -41,27 +41,27 @@ pub enum Problem {
     Type(&'static str, &'static str, String, &'static str),
     #[error(
         "this site has people or posts already, and ids can be kept only in an empty one; \
-         move in with another database (or another DATA_DIR) first, and make accounts after that"
+         import into another database (or another DATA_DIR) first, and create accounts after that"
     )]
     NotEmpty,
     #[error("{0}")]
     Row(#[from] BadRow),
     #[error(transparent)]
-    Here(#[from] sqlx::Error),
+    Database(#[from] sqlx::Error),
 }
 
-/// What has become of the app.
+/// The result of an import.
 #[derive(Debug)]
 pub enum Outcome {
-    MovedIn(Tally, LeftOut),
-    /// It was here before, and nothing was added.
-    HereAlready,
+    Imported(Tally, LeftOut),
+    /// It was imported before, and nothing was added.
+    AlreadyImported,
 }
 
-/// Brings people, posts and votes of the app at `options` into an empty site, dated `now` at the
-/// latest: all in one transaction, or nothing. Read there as it was at one moment, while it runs on.
+/// Imports people, posts and votes of the app at `options` into an empty site, dated `now` at the
+/// latest: all in one transaction, or nothing. The app is read at one moment, while it runs.
 ///
-/// Repeating it adds nothing, whatever has changed on either side.
+/// Repeating it adds nothing, even after changes on either side.
 pub async fn bring_in(
     options: PgConnectOptions,
     db: &PgPool,
@@ -70,35 +70,35 @@ pub async fn bring_in(
     progress: &mut dyn FnMut(Step),
 ) -> Result<Outcome, Problem> {
     let mut app = App::open(options).await?;
-    let outcome = take_over(&mut app, db, now, on_flaw, progress).await;
-    // Its log need not say that somebody hung up in the middle of a transaction.
+    let outcome = import_app(&mut app, db, now, on_flaw, progress).await;
+    // Otherwise its log reports a connection that was lost in the middle of a transaction.
     let _ = app.connection.close().await;
     outcome
 }
 
-async fn take_over(
+async fn import_app(
     app: &mut App,
     db: &PgPool,
     now: OffsetDateTime,
     on_flaw: OnFlaw,
     progress: &mut dyn FnMut(Step),
 ) -> Result<Outcome, Problem> {
-    let Some(mut arrival) = SiteImport::begin(db, progress).await? else {
-        return if is_here(app, db).await? {
-            Ok(Outcome::HereAlready)
+    let Some(mut import) = SiteImport::begin(db, progress).await? else {
+        return if is_imported(app, db).await? {
+            Ok(Outcome::AlreadyImported)
         } else {
             Err(Problem::NotEmpty)
         };
     };
     let (posts, votes) = app.counts().await?;
-    arrival.expect(posts, votes);
+    import.expect(posts, votes);
 
     let mut sieve = Sieve::new(now, on_flaw);
     app.open_rows(&app.shape.users()).await?;
     while let Some(rows) = app.next_rows::<UserRow>(USERS_AT_ONCE).await? {
         for row in rows {
             if let Some(person) = sieve.person(row)? {
-                arrival.person(&person).await?;
+                import.person(&person).await?;
             }
         }
     }
@@ -106,7 +106,7 @@ async fn take_over(
     while let Some(rows) = app.next_rows::<PostRow>(POSTS_AT_ONCE).await? {
         for row in &rows {
             if let Some(post) = sieve.post(row)? {
-                arrival.post(&post).await?;
+                import.post(&post).await?;
             }
         }
     }
@@ -115,17 +115,17 @@ async fn take_over(
         while let Some(rows) = app.next_rows::<VoteRow>(VOTES_AT_ONCE).await? {
             for row in rows {
                 if let Some(vote) = sieve.vote(row)? {
-                    arrival.vote(vote).await?;
+                    import.vote(vote).await?;
                 }
             }
         }
     }
-    let tally = arrival.finish(db, sieve.last()).await?;
-    Ok(Outcome::MovedIn(tally, sieve.left_out))
+    let tally = import.finish(db, sieve.last()).await?;
+    Ok(Outcome::Imported(tally, sieve.left_out))
 }
 
-/// Whether anybody here came from there: with the same id since the same moment.
-async fn is_here(app: &mut App, db: &PgPool) -> Result<bool, Problem> {
+/// Whether anybody here was imported from the app: with the same id since the same moment.
+async fn is_imported(app: &mut App, db: &PgPool) -> Result<bool, Problem> {
     app.open_rows(&app.shape.users()).await?;
     while let Some(rows) = app.next_rows::<UserRow>(USERS_AT_ONCE).await? {
         let known = rows.iter().filter_map(|row| Some((row.id?, row.created_at?)));
@@ -149,7 +149,7 @@ async fn is_here(app: &mut App, db: &PgPool) -> Result<bool, Problem> {
     Ok(false)
 }
 
-/// The app's database, as it was when it was opened.
+/// The app's database, as it was when the connection was opened.
 struct App {
     connection: PgConnection,
     shape: Shape,
@@ -161,7 +161,7 @@ impl App {
         let options = options.log_statements(LevelFilter::Trace).application_name("social-post");
         let options = options.log_slow_statements(LevelFilter::Trace, Duration::from_secs(1));
         let connecting = PgConnection::connect_with(&options);
-        let mut connection = tokio::time::timeout(PATIENCE, connecting)
+        let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
             .await
             .map_err(|_| Problem::Silent)?
             .map_err(Problem::Unreachable)?;
@@ -169,7 +169,7 @@ impl App {
             .execute("begin isolation level repeatable read, read only")
             .await
             .map_err(Problem::Unreadable)?;
-        let shape = Shape::of(&mut connection).await?;
+        let shape = Shape::read(&mut connection).await?;
         Ok(App { connection, shape, has_open_rows: false })
     }
 
@@ -182,7 +182,7 @@ impl App {
         Ok((posts.unsigned_abs(), votes.unsigned_abs()))
     }
 
-    /// Asks for rows, which [`App::next_rows`] gives.
+    /// Opens a cursor, which [`App::next_rows`] reads.
     async fn open_rows(&mut self, select: &str) -> Result<(), Problem> {
         if self.has_open_rows {
             self.connection.execute("close rows").await.map_err(Problem::Unreadable)?;
@@ -216,7 +216,7 @@ struct Shape {
 }
 
 impl Shape {
-    async fn of(connection: &mut PgConnection) -> Result<Shape, Problem> {
+    async fn read(connection: &mut PgConnection) -> Result<Shape, Problem> {
         let found: Vec<(String, String, String)> = sqlx::query_as(
             "select c.relname::text, a.attname::text, format_type(a.atttypid, null)
             from pg_attribute a join pg_class c on c.oid = a.attrelid
@@ -265,7 +265,7 @@ impl Shape {
         )
     }
 
-    /// A post that was never said to be published is not.
+    /// A post without a value in `published` counts as unpublished.
     fn posts(&self) -> String {
         let Shape { posts_at, owner, .. } = self;
         let published =
@@ -294,8 +294,8 @@ impl Columns {
         }
     }
 
-    /// `created_at` in microseconds; a time without a zone is one of UTC. The column type holds dates
-    /// that no program can, such as `infinity`.
+    /// `created_at` in microseconds; a time without a zone counts as UTC. The column type holds dates
+    /// that Rust's does not, such as `infinity`.
     fn micros(&self, table: &'static str) -> Result<String, Problem> {
         let at = match self.find(table, "created_at")? {
             "timestamp with time zone" => "created_at",

@@ -1,27 +1,21 @@
-//! The rows of a FastAPI "social post" app: what of them can come in, as what, and why not.
+//! The rows of a FastAPI "social post" app, and why some of them cannot be imported.
+//!
+//! [`db`] reads the app's database, [`sieve`] turns its rows into those of a site, [`names`] gives
+//! people their user names.
 
 pub mod db;
 pub mod names;
+pub mod sieve;
 
-use std::{collections::HashMap, fmt};
-
-use time::{Duration, OffsetDateTime};
+use std::fmt;
 
 use crate::{
-    identity::{PostId, Role, UserId},
-    posts::{BadBody, BadTitle, Body, Draft, Title},
-    text::{self, BadText},
-    transfer::import::{
-        fastapi::names::Names,
-        whole::{Last, MAX_ID, Person, Post, Vote},
-    },
-    users::{Email, password},
+    posts::{Body, Title},
+    text::BadText,
+    transfer::import::whole::MAX_ID,
 };
 
-/// How many flaws are kept to be named.
-const NAMED: usize = 50;
-
-/// A row of `users`, as it is there.
+/// A row of the app's `users`.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct UserRow {
     pub id: Option<i64>,
@@ -31,7 +25,7 @@ pub struct UserRow {
     pub created_at: Option<i64>,
 }
 
-/// A row of `posts`.
+/// A row of the app's `posts`.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct PostRow {
     pub id: Option<i64>,
@@ -42,14 +36,14 @@ pub struct PostRow {
     pub owner: Option<i64>,
 }
 
-/// A row of `votes`.
+/// A row of the app's `votes`.
 #[derive(Debug, Clone, Copy, sqlx::FromRow)]
 pub struct VoteRow {
     pub post_id: Option<i64>,
     pub user_id: Option<i64>,
 }
 
-/// A row that cannot come in, or not whole.
+/// A row that cannot be imported, or only in part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {flaw}")]
 pub struct BadRow {
@@ -95,9 +89,11 @@ pub enum Flaw {
     Doubled,
     #[error("email is not an e-mail address")]
     Email,
-    #[error("email is that of users {0}, who came first")]
+    #[error("email is the same as that of users {0}")]
     SameEmail(i64),
-    #[error("password is not a bcrypt or Argon2 hash: they come in without one and need a new one")]
+    #[error(
+        "password is not a bcrypt or Argon2 hash: imported without one, this person needs a new password"
+    )]
     Password,
     #[error("created_at is missing, or not a date since 1970")]
     Date,
@@ -125,17 +121,17 @@ pub enum Flaw {
     DoubledVote,
 }
 
-/// What did not come in, or not whole.
+/// What was not imported, or only in part.
 #[derive(Debug, Default)]
 pub struct LeftOut {
-    /// The first of them.
+    /// The first bad rows.
     pub named: Vec<BadRow>,
     /// How many rows are left out because of a flaw.
     pub bad: usize,
-    /// How many people come in without their password.
+    /// How many people are imported without their password.
     pub without_password: usize,
     pub unpublished: usize,
-    /// Votes for unpublished posts, and for or by what has a flaw.
+    /// Votes for unpublished posts, and for bad posts or by bad users.
     pub votes: usize,
 }
 
@@ -144,205 +140,4 @@ pub struct LeftOut {
 pub enum OnFlaw {
     LeaveOut,
     Stop,
-}
-
-/// Turns rows into what can come in. People have to come before posts, and these before votes, each
-/// in the order of their ids.
-pub struct Sieve {
-    now: OffsetDateTime,
-    on_flaw: OnFlaw,
-    names: Names,
-    /// Whose an address is, by its canonical form.
-    emails: HashMap<String, i64>,
-    /// Since when somebody or something is here; none for what is left out.
-    people: HashMap<i64, Option<OffsetDateTime>>,
-    posts: HashMap<i64, Option<OffsetDateTime>>,
-    last_vote: Option<VoteRow>,
-    pub left_out: LeftOut,
-}
-
-impl Sieve {
-    /// A row is too late when it is dated a day after `now`. Up to then it may be the time of another
-    /// zone, written without saying so, and counts as `now`.
-    pub fn new(now: OffsetDateTime, on_flaw: OnFlaw) -> Sieve {
-        Sieve {
-            now,
-            on_flaw,
-            names: Names::default(),
-            emails: HashMap::new(),
-            people: HashMap::new(),
-            posts: HashMap::new(),
-            last_vote: None,
-            left_out: LeftOut::default(),
-        }
-    }
-
-    /// `None` for somebody who is left out. An error is the first flaw, where one is one too many.
-    pub fn person(&mut self, row: UserRow) -> Result<Option<Person>, BadRow> {
-        let place = Place::User(row.id);
-        let id = match self.new_id(row.id, |sieve| &mut sieve.people) {
-            Ok(id) => id,
-            Err(flaw) => return self.leave_out(place, flaw),
-        };
-        let mut person = match self.checked_person(id, row.email.as_deref(), row.created_at) {
-            Ok(person) => person,
-            Err(flaw) => return self.leave_out(place, flaw),
-        };
-        person.password_hash = row.password.filter(|hash| password::is_readable(hash));
-        if person.password_hash.is_none() {
-            self.left_out.without_password += 1;
-            self.name(BadRow { place, flaw: Flaw::Password })?;
-        }
-        Ok(Some(person))
-    }
-
-    fn checked_person(
-        &mut self,
-        id: i64,
-        email: Option<&str>,
-        created_at: Option<i64>,
-    ) -> Result<Person, Flaw> {
-        let email = Email::parse(email.unwrap_or_default()).map_err(|_| Flaw::Email)?;
-        if let Some(first) = self.emails.get(email.canonical()) {
-            return Err(Flaw::SameEmail(*first));
-        }
-        let created_at = self.date(created_at)?;
-        self.emails.insert(email.canonical().to_owned(), id);
-        self.people.insert(id, Some(created_at));
-        Ok(Person {
-            id: UserId(id),
-            username: self.names.of(&email),
-            email: Some(email),
-            password_hash: None,
-            role: Role::Member,
-            suspended_at: None,
-            // Nobody there had to prove it.
-            email_confirmed_at: None,
-            auth_epoch: 0,
-            created_at,
-        })
-    }
-
-    /// `None` for a post that is left out.
-    pub fn post(&mut self, row: &PostRow) -> Result<Option<Post>, BadRow> {
-        let place = Place::Post(row.id);
-        let id = match self.new_id(row.id, |sieve| &mut sieve.posts) {
-            Ok(id) => id,
-            Err(flaw) => return self.leave_out(place, flaw),
-        };
-        if !row.is_published {
-            self.left_out.unpublished += 1;
-            return Ok(None);
-        }
-        match self.checked_post(id, row) {
-            Ok(post) => {
-                self.posts.insert(id, Some(post.created_at));
-                Ok(Some(post))
-            }
-            Err(flaw) => self.leave_out(place, flaw),
-        }
-    }
-
-    fn checked_post(&self, id: i64, row: &PostRow) -> Result<Post, Flaw> {
-        let owner = row.owner.ok_or(Flaw::NoAuthor)?;
-        match self.people.get(&owner) {
-            Some(Some(_)) => {}
-            Some(None) => return Err(Flaw::AuthorLeftOut(owner)),
-            None => return Err(Flaw::NoAuthor),
-        }
-        let title = title(row.title.as_deref().unwrap_or_default())?;
-        let body = body(row.content.as_deref().unwrap_or_default())?;
-        let created_at = self.date(row.created_at)?;
-        let draft = Draft { title, link: None, body };
-        Ok(Post { id: PostId(id), author: UserId(owner), draft, created_at, edited_at: None })
-    }
-
-    /// `None` for a vote that is left out. Votes have no date there: one counts as cast as soon as
-    /// both the post and the voter were there.
-    pub fn vote(&mut self, row: VoteRow) -> Result<Option<Vote>, BadRow> {
-        let place = Place::Vote(row);
-        if self.last_vote.replace(row) == Some(row) {
-            return self.leave_out(place, Flaw::DoubledVote);
-        }
-        let of = |known: &HashMap<i64, _>, id: Option<i64>| {
-            id.and_then(|id| Some((id, *known.get(&id)?)))
-        };
-        let Some((post, posted_at)) = of(&self.posts, row.post_id) else {
-            return self.leave_out(place, Flaw::NoPost);
-        };
-        let Some((voter, joined_at)) = of(&self.people, row.user_id) else {
-            return self.leave_out(place, Flaw::NoVoter);
-        };
-        let (Some(posted_at), Some(joined_at)) = (posted_at, joined_at) else {
-            self.left_out.votes += 1;
-            return Ok(None);
-        };
-        let created_at: OffsetDateTime = joined_at.max(posted_at);
-        Ok(Some(Vote { post: PostId(post), voter: UserId(voter), created_at }))
-    }
-
-    /// The largest ids that were there, also of what is left out.
-    pub fn last(&self) -> Last {
-        let largest = |known: &HashMap<i64, _>| known.keys().copied().max().unwrap_or_default();
-        Last { person: largest(&self.people), post: largest(&self.posts) }
-    }
-
-    /// A good id that was not there before; left out until more is known.
-    fn new_id(
-        &mut self,
-        id: Option<i64>,
-        known: impl Fn(&mut Sieve) -> &mut HashMap<i64, Option<OffsetDateTime>>,
-    ) -> Result<i64, Flaw> {
-        let id = id.filter(|id| (1..=MAX_ID).contains(id)).ok_or(Flaw::Id)?;
-        let known = known(self);
-        if known.contains_key(&id) {
-            return Err(Flaw::Doubled);
-        }
-        known.insert(id, None);
-        Ok(id)
-    }
-
-    fn date(&self, micros: Option<i64>) -> Result<OffsetDateTime, Flaw> {
-        let at = micros.map(|micros| i128::from(micros) * 1000).ok_or(Flaw::Date)?;
-        let at = OffsetDateTime::from_unix_timestamp_nanos(at).map_err(|_| Flaw::Date)?;
-        match at {
-            at if at < OffsetDateTime::UNIX_EPOCH => Err(Flaw::Date),
-            at if at > self.now + Duration::DAY => Err(Flaw::LateDate),
-            at => Ok(at.min(self.now)),
-        }
-    }
-
-    fn leave_out<T>(&mut self, place: Place, flaw: Flaw) -> Result<Option<T>, BadRow> {
-        self.left_out.bad += 1;
-        self.name(BadRow { place, flaw })?;
-        Ok(None)
-    }
-
-    fn name(&mut self, bad: BadRow) -> Result<(), BadRow> {
-        if self.on_flaw == OnFlaw::Stop {
-            return Err(bad);
-        }
-        if self.left_out.named.len() < NAMED {
-            self.left_out.named.push(bad);
-        }
-        Ok(())
-    }
-}
-
-/// Nobody typed it here, so stray control characters are taken out, not refused; those that part
-/// words become a space.
-fn title(text: &str) -> Result<Title, Flaw> {
-    let text = text.replace(['\r', '\n', '\t'], " ");
-    Title::parse(&text::repair_line(&text)).map_err(|bad| match bad {
-        BadTitle::Empty => Flaw::NoTitle,
-        BadTitle::TooLong => Flaw::LongTitle,
-        BadTitle::Text(bad) => Flaw::Title(bad),
-    })
-}
-
-fn body(text: &str) -> Result<Body, Flaw> {
-    Body::parse(&text::repair_block(text)).map_err(|bad| match bad {
-        BadBody::TooLong => Flaw::LongContent,
-        BadBody::Text(bad) => Flaw::Content(bad),
-    })
 }

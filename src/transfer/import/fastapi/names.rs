@@ -1,4 +1,4 @@
-//! User names out of e-mail addresses.
+//! User names made from e-mail addresses.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,15 +10,15 @@ use crate::{identity::Username, users::Email};
 #[derive(Debug, Default)]
 pub struct Names {
     taken: HashSet<String>,
-    /// Up to which number a name has been given, so that ten thousand people called `info` do not
-    /// each look from the start.
+    /// The last number given to each name, so that ten thousand people called `info` do not each
+    /// search from the start.
     numbers: HashMap<String, u32>,
 }
 
 impl Names {
-    /// A name that nobody has yet, made of what stands before the `@`; with a number where that is
-    /// somebody's already, reserved or too short.
-    pub fn of(&mut self, email: &Email) -> Username {
+    /// A free name made from the part before the `@`; with a number where that is taken, reserved or
+    /// too short.
+    pub fn name_for(&mut self, email: &Email) -> Username {
         let stem = stem(email);
         let number = self.numbers.entry(stem.to_ascii_lowercase()).or_default();
         loop {
@@ -35,11 +35,11 @@ impl Names {
     }
 }
 
-/// One to thirty characters of those a name may have.
+/// One to thirty characters that a name may have.
 fn stem(email: &Email) -> String {
     let local = email.as_written().rsplit_once('@').map_or("", |(local, _)| local);
     let mut stem = String::new();
-    // An accent is a character of its own here, and falls away.
+    // An accent is a character of its own here, and is dropped.
     for c in local.nfkd() {
         match c {
             c if c.is_ascii_alphanumeric() || c == '_' => stem.push(c),
@@ -62,7 +62,7 @@ mod tests {
 
     fn names(addresses: &[&str]) -> Vec<String> {
         let mut names = Names::default();
-        let name = |address: &&str| names.of(&Email::parse(address).unwrap()).to_string();
+        let name = |address: &&str| names.name_for(&Email::parse(address).unwrap()).to_string();
         addresses.iter().map(name).collect()
     }
 
@@ -88,7 +88,7 @@ mod tests {
             let mut seen = HashSet::new();
             for local in locals {
                 if let Ok(email) = Email::parse(&format!("{local}@a.test")) {
-                    let name = names.of(&email);
+                    let name = names.name_for(&email);
                     prop_assert_eq!(Username::parse_unreserved(name.as_str()), Ok(name.clone()));
                     prop_assert!(seen.insert(name.key()));
                 }

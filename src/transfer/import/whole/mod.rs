@@ -1,4 +1,4 @@
-//! A whole site on its way into an empty one, which keeps its ids: people, posts and votes.
+//! A whole site that is brought into an empty one with its ids: people, posts and votes.
 
 pub mod db;
 
@@ -15,7 +15,7 @@ pub struct Person {
     pub id: UserId,
     pub username: Username,
     pub email: Option<Email>,
-    /// One that [`crate::users::password::is_readable`] knows.
+    /// One that [`crate::users::password::is_readable`] accepts.
     pub password_hash: Option<String>,
     pub role: Role,
     pub suspended_at: Option<OffsetDateTime>,
@@ -40,11 +40,10 @@ pub struct Vote {
     pub created_at: OffsetDateTime,
 }
 
-/// The largest id that a post or a person may bring along: JSON's numbers are exact up to here.
+/// The largest id that a post or a person may have: JSON's numbers are exact up to here.
 pub const MAX_ID: i64 = (1 << 53) - 1;
 
-/// The largest ids that were ever given, also to what is gone by now: no new post or person gets one
-/// of these.
+/// The largest ids that were ever assigned, deleted posts and people included: new ones get larger ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Last {
     pub person: i64,

@@ -1,16 +1,15 @@
-//! Postgres: is it one that keeps what it was given, and has it room?
+//! Postgres itself: does it store texts and commits safely, and has it free connections?
+
+mod db;
 
 use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
-use crate::{
-    config::Settings,
-    doctor::{Finding, counted, db},
-};
+use crate::{config::Settings, doctor::Finding, text::counted};
 
 const OLDEST: i32 = 150_000;
-/// Tokens forgive five seconds, and a request takes some.
-const APART: Duration = Duration::seconds(2);
+/// Tokens tolerate five seconds, and a request takes some of them.
+const MAX_CLOCK_SKEW: Duration = Duration::seconds(2);
 
 pub async fn check(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding>> {
     let version = db::version(db).await?;
@@ -33,7 +32,7 @@ pub async fn check(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding
             if is_idle { "sits idle in a transaction" } else { "is in one transaction" }
         );
         let mend = format!("wait for it, or select pg_terminate_backend({pid})");
-        // A backup reads for as long as it takes.
+        // A backup may take long.
         let is_dump = ["pg_dump", "social-post backup"].contains(&application.as_str());
         let kind = if is_dump { Finding::note } else { Finding::problem };
         found.push(kind("transactions", what, mend));
@@ -41,7 +40,7 @@ pub async fn check(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding
     match db::trigrams(db).await? {
         Some((installed, Some(newest))) if installed != newest => found.push(Finding::note(
             "extensions",
-            format!("pg_trgm is {installed}, and {newest} is here"),
+            format!("pg_trgm is {installed}, and {newest} is available"),
             "alter extension pg_trgm update",
         )),
         _ => {}
@@ -49,7 +48,7 @@ pub async fn check(db: &PgPool, settings: &Settings) -> sqlx::Result<Vec<Finding
     found.extend(db::invalid_indexes(db).await?.into_iter().map(|index| {
         Finding::problem(
             "indexes",
-            format!("the index {index} is not valid: its making was broken off"),
+            format!("the index {index} is not valid: building it was interrupted"),
             format!("reindex index concurrently {index}"),
         )
     }));
@@ -69,7 +68,7 @@ fn texts(server: &db::Server) -> Vec<Finding> {
         found.push(Finding::note(
             "collation",
             format!(
-                "with the locale {} a search knows no letters beyond A to Z where words are alike",
+                "with the locale {} the search for similar titles ignores letters beyond A to Z",
                 server.ctype
             ),
             "backup, create database NEW locale 'C.UTF-8' template template0, restore",
@@ -78,7 +77,7 @@ fn texts(server: &db::Server) -> Vec<Finding> {
     if server.has_other_collation {
         found.push(Finding::problem(
             "collation",
-            "the system sorts texts otherwise than when the indexes were made",
+            "the system sorts texts differently than when the indexes were built",
             format!(
                 "reindex database {0}; alter database {0} refresh collation version",
                 server.name
@@ -93,7 +92,7 @@ fn safety(server: &db::Server) -> Vec<Finding> {
     for (name, value, lost) in [
         ("fsync", &server.fsync, "a power cut may destroy the database"),
         ("full_page_writes", &server.full_page_writes, "a power cut may destroy the database"),
-        ("synchronous_commit", &server.synchronous_commit, "a crash loses what was acknowledged"),
+        ("synchronous_commit", &server.synchronous_commit, "a crash loses acknowledged writes"),
     ] {
         if value == "off" {
             found.push(Finding::problem(
@@ -106,7 +105,7 @@ fn safety(server: &db::Server) -> Vec<Finding> {
     if server.data_checksums == "off" {
         found.push(Finding::note(
             "checksums",
-            "data checksums are off, so damage by the disk goes unnoticed",
+            "data checksums are off, so disk corruption goes unnoticed",
             "stop Postgres and run pg_checksums --enable -D ITS_DIRECTORY",
         ));
     }
@@ -139,27 +138,27 @@ async fn clock(db: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let theirs = db::clock(db).await?;
     let after = OffsetDateTime::now_utc();
     let apart = (before - theirs).max(theirs - after);
-    if apart <= APART {
+    if apart <= MAX_CLOCK_SKEW {
         return Ok(Vec::new());
     }
     Ok(vec![Finding::problem(
         "clock",
         format!("this machine's clock and the database's are {} s apart", apart.whole_seconds()),
-        "let both take the time from the network: timedatectl set-ntp true",
+        "synchronize both clocks: timedatectl set-ntp true",
     )])
 }
 
 fn connections(server: &db::Server, pool: u32) -> Vec<Finding> {
     let most = u32::try_from(server.most_connections).unwrap_or_default();
     let taken = u32::try_from(server.connections).unwrap_or_default();
-    let mend = "lower DATABASE_MAX_CONNECTIONS, or raise max_connections and start Postgres anew";
+    let mend = "lower DATABASE_MAX_CONNECTIONS, or raise max_connections and restart Postgres";
     if pool > most {
-        let what = format!("DATABASE_MAX_CONNECTIONS is {pool}, and Postgres takes {most} in all");
+        let what = format!("DATABASE_MAX_CONNECTIONS is {pool}, and Postgres allows {most} in all");
         return vec![Finding::problem("connections", what, mend)];
     }
     if taken * 10 > most * 9 {
-        let taken = counted(taken as usize, "connection", "connections");
-        let what = format!("{taken} of {most} are taken");
+        let taken = counted(taken, "connection", "connections");
+        let what = format!("{taken} of {most} are in use");
         return vec![Finding::note("connections", what, mend)];
     }
     Vec::new()

@@ -1,4 +1,6 @@
-//! Reading posts from a CSV file: what is fine, and what is wrong where.
+//! Reading posts from a CSV file: the good rows, and what is wrong with each bad one.
+
+pub mod db;
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,10 +14,10 @@ use crate::{
     transfer::import::{Author, Batch, MAX_POINTS, Row, SourceId},
 };
 
-/// In any order; others may stand between them.
+/// In any order; there may be others between them.
 const COLUMNS: [&str; 7] = ["id", "title", "url", "points", "comments", "author", "created_at"];
 
-/// How many bad rows are kept to be named.
+/// How many bad rows are kept to be reported.
 const NAMED: usize = 50;
 
 /// A file, read to its end.
@@ -28,7 +30,7 @@ pub struct Reading {
     pub bad_count: usize,
 }
 
-/// A row that cannot come in. The line is the one it starts on; the header's is 1.
+/// A row that cannot be imported. The line is the one it starts on; the header's is 1.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {flaw}")]
 pub struct BadRow {
@@ -76,7 +78,7 @@ pub enum Flaw {
     LateDate,
 }
 
-/// Why nothing of the file can come in.
+/// Why nothing of the file can be imported.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadFile {
     #[error("the file is empty")]
@@ -100,22 +102,22 @@ pub enum OnBadRow {
 
 /// Reads a whole file. A row is too late when it is dated after `now`.
 ///
-/// The bytes are all here at once, which costs less than the rows made of them and makes every
-/// row's line easy to tell.
+/// All bytes are in memory at once, which costs less than the rows made of them and makes the line
+/// of every row easy to find.
 pub fn read(bytes: &[u8], now: OffsetDateTime, on_bad: OnBadRow) -> Result<Reading, BadFile> {
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
     let mut record = ByteRecord::new();
     if !next(&mut reader, &mut record) {
         return Err(BadFile::Empty);
     }
-    let columns = Columns::of(&record)?;
+    let columns = Columns::from_header(&record)?;
     let mut lines = Lines { bytes, at: 0, line: 1 };
-    let mut gathering = Gathering::default();
+    let mut collector = Collector::default();
     let mut reading = Reading::default();
     while next(&mut reader, &mut record) {
         let start = record.position().map_or(0, csv::Position::byte);
-        let line = lines.of(usize::try_from(start).unwrap_or(usize::MAX));
-        let Err(flaw) = gathering.take(&record, &columns, now) else { continue };
+        let line = lines.line_at(usize::try_from(start).unwrap_or(usize::MAX));
+        let Err(flaw) = collector.add(&record, &columns, now) else { continue };
         let bad = BadRow { line, flaw };
         if on_bad == OnBadRow::Stop {
             return Err(bad.into());
@@ -125,23 +127,24 @@ pub fn read(bytes: &[u8], now: OffsetDateTime, on_bad: OnBadRow) -> Result<Readi
             reading.bad.push(bad);
         }
     }
-    reading.batch = gathering.batch;
+    reading.batch = collector.batch;
     Ok(reading)
 }
 
-/// Bytes in memory are always readable, and rows of any length are welcome: it does not fail.
+/// Reads a record; `false` at the end. It does not fail: bytes in memory can be read, and a row may
+/// have any length.
 fn next(reader: &mut csv::Reader<&[u8]>, record: &mut ByteRecord) -> bool {
     reader.read_byte_record(record).unwrap_or_default()
 }
 
-/// Where in a row each column stands.
+/// The position of each column in a row.
 struct Columns {
     places: [usize; COLUMNS.len()],
     count: usize,
 }
 
 impl Columns {
-    fn of(header: &ByteRecord) -> Result<Columns, BadFile> {
+    fn from_header(header: &ByteRecord) -> Result<Columns, BadFile> {
         let header = StringRecord::from_byte_record(header.clone()).map_err(|_| BadFile::Header)?;
         let mut places = [0; COLUMNS.len()];
         for (place, name) in places.iter_mut().zip(COLUMNS) {
@@ -159,9 +162,9 @@ impl Columns {
     }
 }
 
-/// Tells the line of a place; asked for ever later places.
+/// Tells the line of a byte position; positions must not decrease.
 ///
-/// The reader's own count is late by a line after `\r\n`, and by each empty line it passes over.
+/// The reader's own count is late by a line after `\r\n`, and by each empty line that it skips.
 struct Lines<'b> {
     bytes: &'b [u8],
     at: usize,
@@ -169,7 +172,7 @@ struct Lines<'b> {
 }
 
 impl Lines<'_> {
-    fn of(&mut self, start: usize) -> usize {
+    fn line_at(&mut self, start: usize) -> usize {
         let rest = self.bytes.get(start..).unwrap_or_default();
         let gap = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let passed = self.bytes.get(self.at..start + gap).unwrap_or_default();
@@ -179,17 +182,17 @@ impl Lines<'_> {
     }
 }
 
-/// The rows so far.
+/// The good rows so far.
 #[derive(Default)]
-struct Gathering {
+struct Collector {
     batch: Batch,
     ids: HashSet<SourceId>,
-    /// The place of each author, by the name in lower case.
+    /// The index of each author, by the name in lower case.
     authors: HashMap<String, usize>,
 }
 
-impl Gathering {
-    fn take(
+impl Collector {
+    fn add(
         &mut self,
         record: &ByteRecord,
         columns: &Columns,
@@ -216,7 +219,7 @@ impl Gathering {
         Ok(())
     }
 
-    /// The place of an author, who has written no later than `at`.
+    /// The index of an author, who has written no later than `at`.
     fn author(&mut self, name: Username, at: OffsetDateTime) -> usize {
         let authors = &mut self.batch.authors;
         let place = *self.authors.entry(name.key()).or_insert_with(|| {
@@ -233,8 +236,8 @@ fn source_id(text: &str) -> Result<SourceId, Flaw> {
     if id > 0 { Ok(SourceId(id)) } else { Err(Flaw::Id) }
 }
 
-/// Nobody here typed the title or the link, so stray control characters are taken out, not refused;
-/// those that part words become a space.
+/// Stray control characters are removed instead of refused, since nobody can correct them in a form;
+/// those that separate words become a space.
 fn title(text: &str) -> Result<Title, Flaw> {
     let text = text.replace(['\r', '\n', '\t'], " ");
     Title::parse(&text::repair_line(&text)).map_err(|bad| match bad {
@@ -262,7 +265,7 @@ fn points(text: &str) -> Result<u32, Flaw> {
     if digits.len() < text.len() {
         return Err(Flaw::NegativePoints);
     }
-    // Digits that do not fit a number are too many, too.
+    // More digits than a number holds are too many, too.
     digits.parse().ok().filter(|points| *points <= MAX_POINTS).ok_or(Flaw::ManyPoints)
 }
 

@@ -1,4 +1,6 @@
-//! A small site to look around in: people we made up, and what they post.
+//! A small site to look around in, with invented people and posts.
+
+pub mod db;
 
 use time::Duration;
 
@@ -10,7 +12,7 @@ use crate::{
 /// Each post is a line `=== author | age | votes`, its title, its link or `-`, and its text.
 const SAMPLES: &str = include_str!("demo.txt");
 
-/// Who posts, and who only votes.
+/// The first twelve post, the others only vote.
 const PEOPLE: [&str; 42] = [
     "marit_n",
     "tobi-kern",
@@ -56,7 +58,7 @@ const PEOPLE: [&str; 42] = [
     "northgate_jo",
 ];
 
-/// The demo as it would be entered by its people: every rule holds.
+/// The demo, parsed: every rule for names and posts holds.
 #[derive(Debug)]
 pub struct Demo {
     pub people: Vec<Username>,
@@ -73,7 +75,7 @@ pub struct Sample {
 
 #[derive(Debug, thiserror::Error)]
 pub enum BadDemo {
-    #[error("a post of the demo lacks a line or has a number that is none: {0}")]
+    #[error("a post of the demo lacks a line or has a malformed number: {0}")]
     Form(&'static str),
     #[error(transparent)]
     Name(#[from] BadUsername),
@@ -86,10 +88,10 @@ pub enum BadDemo {
 }
 
 impl Demo {
-    /// How far back it reaches: all people joined then.
+    /// How far back it goes: all people joined then.
     pub const SPAN: Duration = Duration::days(42);
 
-    pub fn ours() -> Result<Demo, BadDemo> {
+    pub fn load() -> Result<Demo, BadDemo> {
         let people = PEOPLE.into_iter().map(Username::parse).collect::<Result<_, _>>()?;
         let samples = SAMPLES.split("=== ").skip(1).map(sample).collect::<Result<_, _>>()?;
         Ok(Demo { people, samples })
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_demo_is_whole() {
-        let demo = Demo::ours().unwrap();
+        let demo = Demo::load().unwrap();
         let authors: HashSet<_> = demo.samples.iter().map(|one| one.author.as_str()).collect();
         assert_eq!(authors, PEOPLE[..12].iter().copied().collect());
         assert_eq!(demo.people.iter().map(Username::key).collect::<HashSet<_>>().len(), 42);

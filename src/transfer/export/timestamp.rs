@@ -1,4 +1,4 @@
-//! A moment to the microsecond, as Postgres keeps it: `2026-11-24T17:47:59.000120Z`.
+//! A timestamp to the microsecond, as Postgres stores it: `2026-11-24T17:47:59.000120Z`.
 
 use serde::{Deserialize as _, Deserializer, Serializer, de};
 use time::{
@@ -21,7 +21,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<OffsetDateTime,
     let text = String::deserialize(from)?;
     let at = OffsetDateTime::parse(&text, &Rfc3339).ok();
     at.filter(|at| *at >= OffsetDateTime::UNIX_EPOCH).ok_or_else(|| {
-        de::Error::custom("a moment is not a date since 1970 such as 2026-11-24T17:47:59.000120Z")
+        de::Error::custom("a time is not a date since 1970 such as 2026-11-24T17:47:59.000120Z")
     })
 }
 
@@ -41,7 +41,7 @@ pub mod option {
         from: D,
     ) -> Result<Option<OffsetDateTime>, D::Error> {
         #[derive(Deserialize)]
-        struct Moment(#[serde(with = "super")] OffsetDateTime);
-        Ok(Option::<Moment>::deserialize(from)?.map(|Moment(at)| at))
+        struct Timestamp(#[serde(with = "super")] OffsetDateTime);
+        Ok(Option::<Timestamp>::deserialize(from)?.map(|Timestamp(at)| at))
     }
 }
