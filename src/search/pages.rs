@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
@@ -17,14 +17,14 @@ use crate::{
         ranking::PageCursor,
         view::{List, NextPage, Row},
     },
-    search::{BadWords, Found, MAX_RANKED, Sort, Words, db, feed_href},
+    search::{Found, MAX_RANKED, Sort, Words, db, feed_href},
     web::{
         Error, Page, PageContext, Result, Xml,
         cache::{CachePolicy, Topic},
         client::ClientNet,
-        error_page::with_html,
         extract::Query,
         filters,
+        form::FormErrors,
         htmx::wants_fragment,
         list::ListPage,
         middleware::replica::ReadPool,
@@ -47,9 +47,7 @@ struct Results<'a> {
     context: PageContext,
     words: &'a str,
     sort: Sort,
-    problem: Option<BadWords>,
-    /// Why there are no results although the query is valid.
-    notice: Option<String>,
+    errors: FormErrors,
     /// `None` if there was no search.
     found: Option<Summary>,
     list: List,
@@ -63,8 +61,7 @@ impl<'a> Results<'a> {
             context,
             words: &query.q,
             sort: query.sort,
-            problem: None,
-            notice: None,
+            errors: FormErrors::default(),
             found: None,
             list: List { rows: Vec::new(), next: None },
             is_continued: query.after.is_some(),
@@ -117,8 +114,8 @@ pub async fn index(
                 .into_response());
         }
         Err(problem) => {
-            let page = Results { problem: Some(problem), ..Results::none(context, &query) };
-            return Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response());
+            let errors = FormErrors::field("q", &problem);
+            return Ok(errors.show(|errors| Results { errors, ..Results::none(context, &query) }));
         }
     };
     let taken = match context.viewer_id() {
@@ -127,8 +124,8 @@ pub async fn index(
     };
     match taken {
         Err(err) if !wants_fragment(&headers) => {
-            let page = Results { notice: Some(err.to_string()), ..Results::none(context, &query) };
-            return Ok(with_html(err.into_response(), page.render()));
+            let errors = FormErrors::from_error(err)?;
+            return Ok(errors.show(|errors| Results { errors, ..Results::none(context, &query) }));
         }
         taken => taken?,
     }

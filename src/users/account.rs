@@ -29,7 +29,7 @@ use crate::{
     web::{Result, middleware::timeout::Limits, throttle::Throttle},
 };
 
-/// `accounts: Accounts` in a handler means that it signs somebody up, checks a password or sends an
+/// `accounts: Accounts` in a handler means that it makes an account, checks a password or sends an
 /// e-mail about an account.
 pub struct Accounts {
     db: PgPool,
@@ -131,7 +131,7 @@ pub enum EmailProblem {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("You are the only admin. Make somebody else an admin before you delete this account.")]
+#[error("You are the only admin. Make another user an admin before you delete this account.")]
 pub struct LastAdmin;
 
 /// Why [`Accounts::forgot_password`] sent nothing.

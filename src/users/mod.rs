@@ -16,7 +16,10 @@ pub mod viewer;
 use time::OffsetDateTime;
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::identity::{UserId, Username};
+use crate::{
+    identity::{UserId, Username},
+    web::error::Field,
+};
 
 pub use password::{NewPassword, Password, Passwords};
 
@@ -134,6 +137,15 @@ pub enum Taken {
     Username,
     #[error("There is already an account with this e-mail address.")]
     Email,
+}
+
+impl From<Taken> for Field {
+    fn from(taken: Taken) -> Field {
+        match taken {
+            Taken::Username => Field::new("username", &taken),
+            Taken::Email => Field::new("email", &taken),
+        }
+    }
 }
 
 #[cfg(test)]

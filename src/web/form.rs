@@ -8,7 +8,7 @@ use std::mem;
 
 use askama::Template;
 use axum::{
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use serde::Deserialize;
@@ -53,9 +53,19 @@ impl<N> FormErrors<N> {
         FormErrors { fields, status: StatusCode::UNPROCESSABLE_ENTITY, ..FormErrors::default() }
     }
 
+    /// A page under another status, which says itself what is wrong.
+    pub fn with_status(status: StatusCode) -> FormErrors<N> {
+        FormErrors { status, ..FormErrors::default() }
+    }
+
+    /// 422 with the problem of one field.
+    pub fn field(field: &'static str, problem: &impl ToString) -> FormErrors<N> {
+        FormErrors::invalid(vec![Field::new(field, problem)])
+    }
+
     /// The form is valid, and `notice` says why it is shown again.
     pub fn with_notice(status: StatusCode, notice: N) -> FormErrors<N> {
-        FormErrors { notice: Some(notice), status, ..FormErrors::default() }
+        FormErrors { notice: Some(notice), ..FormErrors::with_status(status) }
     }
 
     /// The page with the form, under the status and headers of what went wrong.
@@ -66,17 +76,21 @@ impl<N> FormErrors<N> {
 }
 
 impl FormErrors {
-    /// The form again where the error is about its fields or passes: an error of a field, a rate
-    /// limit, an overload, an absent database. Returns all other errors as `Err`.
+    /// The form again where the error is about its fields, or where it can be sent again unchanged: a
+    /// rate limit, an overload, an absent database. Returns all other errors as `Err`.
     pub fn from_error(error: Error) -> Result<FormErrors, Error> {
         match error {
             Error::Fields(fields) | Error::Taken(fields) => Ok(FormErrors::invalid(fields)),
-            error => {
-                let (notice, error) = retryable(error)?;
+            Error::Unavailable(_)
+            | Error::Busy
+            | Error::RateLimited { .. }
+            | Error::TooManyAttempts { .. } => {
+                let notice = error.to_string();
                 let (head, _) = error.into_response().into_parts();
                 let errors = FormErrors::with_notice(head.status, notice);
                 Ok(FormErrors { headers: head.headers, ..errors })
             }
+            error => Err(error),
         }
     }
 }
@@ -102,28 +116,6 @@ impl<N> FormErrors<N> {
     /// Whether there is nothing wrong at all.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.notice.is_none()
-    }
-}
-
-/// The form's page with the status and `Retry-After` of the error that brought it back.
-pub fn with_error_status(error: Error, mut page: Response) -> Response {
-    let (head, _) = error.into_response().into_parts();
-    *page.status_mut() = head.status;
-    if let Some(wait) = head.headers.get(header::RETRY_AFTER) {
-        page.headers_mut().insert(header::RETRY_AFTER, wait.clone());
-    }
-    page
-}
-
-/// The notice to show above a form that can be sent again unchanged, and the error itself. Returns
-/// all other errors as `Err`.
-pub fn retryable(error: Error) -> Result<(String, Error), Error> {
-    match error {
-        Error::Unavailable(_)
-        | Error::Busy
-        | Error::RateLimited { .. }
-        | Error::TooManyAttempts { .. } => Ok((error.to_string(), error)),
-        error => Err(error),
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod account;
+mod account_log;
 mod api;
 mod backup;
 mod cache_policy;

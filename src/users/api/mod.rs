@@ -47,17 +47,13 @@ fn invalid_field(field: &'static str, problem: &impl ToString) -> Error {
 
 /// A 409 about values that belong to another account.
 fn taken_fields(taken: &[Taken]) -> Error {
-    let field = |taken: &Taken| match taken {
-        Taken::Username => Field::new("username", taken),
-        Taken::Email => Field::new("email", taken),
-    };
-    Error::Taken(taken.iter().map(field).collect())
+    Error::Taken(taken.iter().copied().map(Field::from).collect())
 }
 
 /// The error for an action that asked for the current password; `convert` is for its own problems.
 fn refused<Problem>(refused: Refused<Problem>, convert: impl FnOnce(Problem) -> Error) -> Error {
     match refused {
-        Refused::WrongPassword => invalid_field("current_password", &"That is not your password."),
+        Refused::WrongPassword => invalid_field("current_password", &"Wrong password."),
         Refused::LoggedOut => Error::BadToken,
         Refused::Problem(problem) => convert(problem),
     }

@@ -49,9 +49,7 @@ fn render(site: &Site, username: &Username, to: &str, content: &Content) -> Outg
 pub fn reset(site: &Site, username: &Username, to: &str, secret: &Secret) -> OutgoingEmail {
     let content = Content {
         subject: format!("A new password for {}", site.name),
-        paragraphs: vec![format!(
-            "You, or somebody else, asked for a new password for your account {username}."
-        )],
+        paragraphs: vec![format!("A new password was requested for your account {username}.")],
         link: Some(("Choose a new password", Purpose::Password.url(site, secret))),
         otherwise: "If it wasn't you, ignore this e-mail. Your password stays the same.",
     };

@@ -23,7 +23,7 @@ use crate::{
         Page, PageContext, Result,
         extract::{Form, Query},
         flash::Flash,
-        form::{retryable, with_error_status},
+        form::{FormErrors, NoFields},
         page::see_other,
     },
 };
@@ -34,7 +34,7 @@ struct LogInPage {
     context: PageContext,
     login: String,
     next: String,
-    problem: Option<String>,
+    errors: FormErrors,
 }
 
 pub async fn form(context: PageContext, Query(query): Query<NextQuery>) -> Response {
@@ -42,7 +42,8 @@ pub async fn form(context: PageContext, Query(query): Query<NextQuery>) -> Respo
     if context.viewer.is_some() {
         return see_other(&next);
     }
-    Page(LogInPage { context, login: String::new(), next, problem: None }).into_response()
+    let errors = FormErrors::default();
+    Page(LogInPage { context, login: String::new(), next, errors }).into_response()
 }
 
 #[derive(Default, Deserialize)]
@@ -61,37 +62,27 @@ pub async fn log_in(
     Form(typed): Form<LogInForm>,
 ) -> Result<Response> {
     let next = local_path_or_home(&typed.next);
-    let (problem, error) = match accounts.log_in(&typed.login, &typed.password).await {
+    let errors = match accounts.log_in(&typed.login, &typed.password).await {
         Ok(Some(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other(&next)).await?;
             tracing::info!(user = authenticated.user.0, "logged in");
             return Ok(Change::Nothing.on(Flash::LoggedIn.on(response)));
         }
-        Ok(None) => ("Wrong user name, e-mail or password.".to_owned(), None),
-        Err(error) => {
-            let (problem, error) = retryable(error)?;
-            (problem, Some(error))
+        Ok(None) => {
+            let notice = "Wrong user name, e-mail or password.".to_owned();
+            FormErrors::with_notice(StatusCode::UNAUTHORIZED, notice)
         }
+        Err(error) => FormErrors::from_error(error)?,
     };
-    let page = LogInPage { context, login: typed.login, next, problem: Some(problem) };
-    let page = (StatusCode::UNAUTHORIZED, Page(page)).into_response();
-    Ok(match error {
-        None => page,
-        Some(error) => with_error_status(error, page),
-    })
+    Ok(errors.show(|errors| LogInPage { context, login: typed.login, next, errors }))
 }
-
-/// A form with a button and no fields.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogOutForm {}
 
 pub async fn log_out(
     viewer: Viewer,
     context: PageContext,
     State(db): State<PgPool>,
     session: Session,
-    Form(LogOutForm {}): Form<LogOutForm>,
+    Form(NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let key = session.id().map(sessions::key);
     account::log_out(&db, &viewer, key.as_deref()).await?;

@@ -1,27 +1,21 @@
 //! Links by e-mail: a new password after a forgotten one, and the confirmation of an address.
 
 use askama::Template;
-use axum::{
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Deserialize;
 use sqlx::PgPool;
 
 use crate::{
     live::Change,
     users::{
-        BadEmail,
         account::{Accounts, ForgotRefused, LinkRefused},
         links::{self, MailedLink, Purpose},
-        password::BadPassword,
     },
     web::{
         Page, PageContext, Result,
         extract::{Form, Path},
         flash::Flash,
-        form::{retryable, with_error_status},
+        form::{FormErrors, NoFields},
         page::see_other,
     },
 };
@@ -32,13 +26,12 @@ struct Forgot {
     context: PageContext,
     sends_mail: bool,
     email: String,
-    problem: Option<BadEmail>,
-    notice: Option<String>,
+    errors: FormErrors,
 }
 
 pub async fn forgot_form(context: PageContext, accounts: Accounts) -> Page<impl Template> {
     let (email, sends_mail) = (String::new(), accounts.sends_email());
-    Page(Forgot { context, sends_mail, email, problem: None, notice: None })
+    Page(Forgot { context, sends_mail, email, errors: FormErrors::default() })
 }
 
 #[derive(Default, Deserialize)]
@@ -54,21 +47,13 @@ pub async fn forgot(
     Form(typed): Form<ForgotPasswordForm>,
 ) -> Result<Response> {
     let (email, sends_mail) = (typed.email, accounts.sends_email());
-    let sent = accounts.forgot_password(&email);
-    let mut page = Forgot { context, sends_mail, email, problem: None, notice: None };
-    match sent {
-        Ok(Ok(())) => Ok(Change::Nothing.on(Flash::ResetSent.on(see_other("/login")))),
-        Ok(Err(ForgotRefused::NoEmail)) => Ok((StatusCode::NOT_FOUND, Page(page)).into_response()),
-        Ok(Err(ForgotRefused::Bad(bad))) => {
-            page.problem = Some(bad);
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
-        }
-        Err(error) => {
-            let (notice, error) = retryable(error)?;
-            page.notice = Some(notice);
-            Ok(with_error_status(error, Page(page).into_response()))
-        }
-    }
+    let errors = match accounts.forgot_password(&email) {
+        Ok(Ok(())) => return Ok(Change::Nothing.on(Flash::ResetSent.on(see_other("/login")))),
+        Ok(Err(ForgotRefused::NoEmail)) => FormErrors::with_status(StatusCode::NOT_FOUND),
+        Ok(Err(ForgotRefused::Bad(bad))) => FormErrors::field("email", &bad),
+        Err(error) => FormErrors::from_error(error)?,
+    };
+    Ok(errors.show(|errors| Forgot { context, sends_mail, email, errors }))
 }
 
 #[derive(Template)]
@@ -77,19 +62,19 @@ struct Reset {
     context: PageContext,
     /// None once the link is used, replaced or expired.
     link: Option<MailedLink>,
-    problem: Option<BadPassword>,
-    notice: Option<String>,
-}
-
-impl Reset {
-    fn new(context: PageContext, link: Option<MailedLink>) -> Reset {
-        Reset { context, link, problem: None, notice: None }
-    }
+    errors: FormErrors,
 }
 
 /// 200 with a link that works, 404 without.
-fn link_status(link: Option<&MailedLink>) -> StatusCode {
-    if link.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND }
+fn link_errors(link: Option<&MailedLink>) -> FormErrors {
+    match link {
+        Some(_) => FormErrors::default(),
+        None => expired(),
+    }
+}
+
+fn expired() -> FormErrors {
+    FormErrors::with_status(StatusCode::NOT_FOUND)
 }
 
 pub async fn reset_form(
@@ -98,7 +83,7 @@ pub async fn reset_form(
     Path(token): Path<String>,
 ) -> Result<Response> {
     let link = links::find(&db, &token, Purpose::Password).await?;
-    Ok((link_status(link.as_ref()), Page(Reset::new(context, link))).into_response())
+    Ok(link_errors(link.as_ref()).show(|errors| Reset { context, link, errors }))
 }
 
 #[derive(Default, Deserialize)]
@@ -115,23 +100,15 @@ pub async fn reset(
     Form(typed): Form<NewPasswordForm>,
 ) -> Result<Response> {
     let Some(link) = links::find(&db, &token, Purpose::Password).await? else {
-        return Ok((StatusCode::NOT_FOUND, Page(Reset::new(context, None))).into_response());
+        return Ok(expired().show(|errors| Reset { context, link: None, errors }));
     };
-    match accounts.reset_password(&link, &typed.new_password).await {
-        Ok(Ok(())) => Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login")))),
-        Ok(Err(LinkRefused::Problem(bad))) => {
-            let page = Reset { problem: Some(bad), ..Reset::new(context, Some(link)) };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
-        }
-        Ok(Err(LinkRefused::Expired)) => {
-            Ok((StatusCode::NOT_FOUND, Page(Reset::new(context, None))).into_response())
-        }
-        Err(error) => {
-            let (notice, error) = retryable(error)?;
-            let page = Reset { notice: Some(notice), ..Reset::new(context, Some(link)) };
-            Ok(with_error_status(error, Page(page).into_response()))
-        }
-    }
+    let (link, errors) = match accounts.reset_password(&link, &typed.new_password).await {
+        Ok(Ok(())) => return Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login")))),
+        Ok(Err(LinkRefused::Problem(bad))) => (Some(link), FormErrors::field("new_password", &bad)),
+        Ok(Err(LinkRefused::Expired)) => (None, expired()),
+        Err(error) => (Some(link), FormErrors::from_error(error)?),
+    };
+    Ok(errors.show(|errors| Reset { context, link, errors }))
 }
 
 #[derive(Template)]
@@ -139,7 +116,7 @@ pub async fn reset(
 struct Confirm {
     context: PageContext,
     link: Option<MailedLink>,
-    notice: Option<String>,
+    errors: FormErrors,
 }
 
 pub async fn confirm_form(
@@ -148,39 +125,31 @@ pub async fn confirm_form(
     Path(token): Path<String>,
 ) -> Result<Response> {
     let link = links::find(&db, &token, Purpose::Email).await?;
-    let page = Confirm { context, link, notice: None };
-    Ok((link_status(page.link.as_ref()), Page(page)).into_response())
+    Ok(link_errors(link.as_ref()).show(|errors| Confirm { context, link, errors }))
 }
-
-/// A form with a button and no fields.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConfirmForm {}
 
 pub async fn confirm(
     context: PageContext,
     accounts: Accounts,
     State(db): State<PgPool>,
     Path(token): Path<String>,
-    Form(ConfirmForm {}): Form<ConfirmForm>,
+    Form(NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     let link = links::find(&db, &token, Purpose::Email).await?;
     let confirmed = match &link {
         Some(link) => accounts.confirm_email(link).await?,
         None => Err(LinkRefused::Expired),
     };
-    match confirmed {
+    let (link, errors) = match confirmed {
         Ok(()) => {
             let next = if context.viewer.is_some() { "/settings" } else { "/" };
-            Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(next))))
+            return Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(next))));
         }
         Err(LinkRefused::Problem(taken)) => {
-            let page = Confirm { context, link, notice: Some(taken.to_string()) };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
+            let notice = taken.to_string();
+            (link, FormErrors::with_notice(StatusCode::UNPROCESSABLE_ENTITY, notice))
         }
-        Err(LinkRefused::Expired) => {
-            let page = Confirm { context, link: None, notice: None };
-            Ok((StatusCode::NOT_FOUND, Page(page)).into_response())
-        }
-    }
+        Err(LinkRefused::Expired) => (None, expired()),
+    };
+    Ok(errors.show(|errors| Confirm { context, link, errors }))
 }

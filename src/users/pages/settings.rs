@@ -17,13 +17,9 @@ use crate::{
         db::{self, PrivateDetails},
         log_in::LogIn,
         pages::forget_session,
-        password::BadPassword,
     },
     web::{
-        Error, Page, PageContext, Result,
-        extract::Form,
-        flash::Flash,
-        form::{retryable, with_error_status},
+        Error, Page, PageContext, Result, extract::Form, flash::Flash, form::FormErrors,
         page::see_other,
     },
 };
@@ -35,42 +31,25 @@ struct Index {
     viewer: Viewer,
     details: PrivateDetails,
     sends_mail: bool,
-    password: FormState<BadPassword>,
-    email: FormState<String>,
+    password: FormErrors,
+    email: FormErrors,
     /// The address as it was typed.
     typed_email: String,
 }
 
-/// The problems of a form that asks for the current password and a new value.
-struct FormState<Problem> {
-    is_wrong: bool,
-    new: Option<Problem>,
-    notice: Option<String>,
-}
-
-impl<Problem> Default for FormState<Problem> {
-    fn default() -> FormState<Problem> {
-        FormState { is_wrong: false, new: None, notice: None }
-    }
-}
-
-impl<Problem> FormState<Problem> {
-    /// The form's state after its action was refused or failed, with the error that decides the status.
-    /// Errors that are not the form's are returned.
-    fn after(failed: Result<Refused<Problem>>) -> Result<(FormState<Problem>, Option<Error>)> {
-        match failed {
-            Ok(Refused::WrongPassword) => {
-                Ok((FormState { is_wrong: true, ..FormState::default() }, None))
-            }
-            Ok(Refused::Problem(problem)) => {
-                Ok((FormState { new: Some(problem), ..FormState::default() }, None))
-            }
-            Ok(Refused::LoggedOut) => Err(Error::Unauthenticated),
-            Err(error) => {
-                let (notice, error) = retryable(error)?;
-                Ok((FormState { notice: Some(notice), ..FormState::default() }, Some(error)))
-            }
+/// The errors of a form whose action was refused or failed; `field` is the one with a new value.
+/// Errors that are not the form's are returned.
+fn form_errors<Problem: ToString>(
+    failed: Result<Refused<Problem>>,
+    field: &'static str,
+) -> Result<FormErrors> {
+    match failed {
+        Ok(Refused::WrongPassword) => {
+            Ok(FormErrors::field("current_password", &"That is not your password."))
         }
+        Ok(Refused::Problem(problem)) => Ok(FormErrors::field(field, &problem)),
+        Ok(Refused::LoggedOut) => Err(Error::Unauthenticated),
+        Err(error) => FormErrors::from_error(error),
     }
 }
 
@@ -87,8 +66,8 @@ async fn page(
         viewer,
         details,
         sends_mail: accounts.sends_email(),
-        password: FormState::default(),
-        email: FormState::default(),
+        password: FormErrors::default(),
+        email: FormErrors::default(),
         typed_email,
     })
 }
@@ -100,15 +79,6 @@ pub async fn index(
     State(db): State<PgPool>,
 ) -> Result<Page<impl Template>> {
     Ok(Page(page(context, viewer, &db, &accounts).await?))
-}
-
-/// The page with one of its forms refused: 422, or the status of `error`.
-fn refused(page: impl Template, error: Option<Error>) -> Response {
-    let page = (StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response();
-    match error {
-        Some(error) => with_error_status(error, page),
-        None => page,
-    }
 }
 
 #[derive(Default, Deserialize)]
@@ -139,8 +109,8 @@ pub async fn change_password(
         Ok(Err(refused)) => Ok(refused),
         Err(error) => Err(error),
     };
-    let (password, error) = FormState::after(failed)?;
-    Ok(refused(Index { password, ..page }, error))
+    let errors = form_errors(failed, "new_password")?;
+    Ok(errors.show(|password| Index { password, ..page }))
 }
 
 #[derive(Default, Deserialize)]
@@ -168,11 +138,11 @@ pub async fn change_email(
             };
             return Ok(Change::Nothing.on(flash.on(see_other("/settings"))));
         }
-        Ok(Err(refused)) => Ok(refused.map(|problem| problem.to_string())),
+        Ok(Err(refused)) => Ok(refused),
         Err(error) => Err(error),
     };
-    let (email, error) = FormState::after(failed)?;
-    Ok(refused(Index { email, typed_email, ..page }, error))
+    let errors = form_errors(failed, "email")?;
+    Ok(errors.show(|email| Index { email, typed_email, ..page }))
 }
 
 /// The viewer's data as a file to download.
@@ -194,12 +164,11 @@ pub async fn export(viewer: Viewer, State(db): State<PgPool>) -> Result<Response
 struct Delete {
     context: PageContext,
     viewer: Viewer,
-    is_wrong: bool,
-    notice: Option<String>,
+    errors: FormErrors,
 }
 
 pub async fn confirm_delete(viewer: Viewer, context: PageContext) -> Page<impl Template> {
-    Page(Delete { context, viewer, is_wrong: false, notice: None })
+    Page(Delete { context, viewer, errors: FormErrors::default() })
 }
 
 #[derive(Default, Deserialize)]
@@ -214,15 +183,16 @@ pub async fn delete(
     accounts: Accounts,
     Form(typed): Form<DeleteAccountForm>,
 ) -> Result<Response> {
-    let failed = match accounts.delete(&viewer, &typed.current_password).await {
+    let errors = match accounts.delete(&viewer, &typed.current_password).await {
         Ok(Ok(())) => {
             let response = forget_session(see_other("/"), &context.site);
             return Ok(Change::All.on(Flash::AccountDeleted.on(response)));
         }
-        Ok(Err(refused)) => Ok(refused),
-        Err(error) => Err(error),
+        Ok(Err(Refused::Problem(last_admin))) => {
+            FormErrors::with_notice(StatusCode::UNPROCESSABLE_ENTITY, last_admin.to_string())
+        }
+        Ok(Err(refused)) => form_errors(Ok(refused), "current_password")?,
+        Err(error) => FormErrors::from_error(error)?,
     };
-    let (FormState { is_wrong, new, notice }, error) = FormState::after(failed)?;
-    let notice = notice.or(new.map(|last_admin| last_admin.to_string()));
-    Ok(refused(Delete { context, viewer, is_wrong, notice }, error))
+    Ok(errors.show(|errors| Delete { context, viewer, errors }))
 }

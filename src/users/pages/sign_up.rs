@@ -1,26 +1,22 @@
 //! Signing up.
 
 use askama::Template;
-use axum::{
-    http::StatusCode,
-    response::{IntoResponse as _, Response},
-};
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
 use crate::{
     live::Change,
     users::{
-        Taken,
         account::{Accounts, SignUpFields},
         log_in::LogIn,
         pages::{NextQuery, local_path_or_home},
-        password::BadPassword,
     },
     web::{
         Page, PageContext, Result,
+        error::Field,
         extract::{Form, Query},
         flash::Flash,
-        form::{retryable, with_error_status},
+        form::FormErrors,
         page::see_other,
     },
 };
@@ -34,20 +30,12 @@ pub struct SignUpForm {
     next: String,
 }
 
-#[derive(Default)]
-struct SignUpProblems {
-    username: Option<String>,
-    email: Option<String>,
-    password: Option<BadPassword>,
-}
-
 #[derive(Template)]
 #[template(path = "users/signup.html")]
 struct SignUpPage {
     context: PageContext,
-    typed: SignUpForm,
-    problems: SignUpProblems,
-    notice: Option<String>,
+    form: SignUpForm,
+    errors: FormErrors,
 }
 
 pub async fn form(context: PageContext, Query(query): Query<NextQuery>) -> Response {
@@ -55,71 +43,46 @@ pub async fn form(context: PageContext, Query(query): Query<NextQuery>) -> Respo
     if context.viewer.is_some() {
         return see_other(&next);
     }
-    let typed = SignUpForm { next, ..SignUpForm::default() };
-    let problems = SignUpProblems::default();
-    Page(SignUpPage { context, typed, problems, notice: None }).into_response()
+    let form = SignUpForm { next, ..SignUpForm::default() };
+    Page(SignUpPage { context, form, errors: FormErrors::default() }).into_response()
 }
 
 pub async fn sign_up(
     context: PageContext,
     accounts: Accounts,
     log_in: LogIn,
-    Form(mut typed): Form<SignUpForm>,
+    Form(mut form): Form<SignUpForm>,
 ) -> Result<Response> {
-    typed.next = local_path_or_home(&typed.next);
-    let SignUpForm { username, email, password, .. } = &typed;
+    form.next = local_path_or_home(&form.next);
+    let SignUpForm { username, email, password, .. } = &form;
     let fields = SignUpFields::parse(&context.site, username, email, password);
     let outcome = match fields.into_account() {
-        Ok(new) => accounts.sign_up(&new).await.map(|made| made.map_err(SignUpProblems::from)),
+        Ok(new) => {
+            let made = accounts.sign_up(&new).await;
+            made.map(|made| made.map_err(|taken| taken.into_iter().map(Field::from).collect()))
+        }
         Err(fields) => all_problems(&accounts, fields).await.map(Err),
     };
-    match outcome {
+    let errors = match outcome {
         Ok(Ok(authenticated)) => {
-            let response = log_in.start_session(authenticated, see_other(&typed.next)).await?;
-            Ok(Change::Lists.on(Flash::Welcome.on(response)))
+            let response = log_in.start_session(authenticated, see_other(&form.next)).await?;
+            return Ok(Change::Lists.on(Flash::Welcome.on(response)));
         }
-        Ok(Err(problems)) => {
-            let page = SignUpPage { context, typed, problems, notice: None };
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Page(page)).into_response())
-        }
-        Err(error) => {
-            let (notice, error) = retryable(error)?;
-            let (problems, notice) = (SignUpProblems::default(), Some(notice));
-            let page = SignUpPage { context, typed, problems, notice };
-            Ok(with_error_status(error, Page(page).into_response()))
-        }
-    }
+        Ok(Err(problems)) => FormErrors::invalid(problems),
+        Err(error) => FormErrors::from_error(error)?,
+    };
+    Ok(errors.show(|errors| SignUpPage { context, form, errors }))
 }
 
 /// What is wrong with the fields, including a valid name or address that is taken.
-async fn all_problems(accounts: &Accounts, fields: SignUpFields) -> Result<SignUpProblems> {
-    let mut problems = SignUpProblems::default();
+async fn all_problems(accounts: &Accounts, fields: SignUpFields) -> Result<Vec<Field>> {
+    let mut problems = Vec::new();
     if let (Ok(username), Ok(email)) = (&fields.username, &fields.email) {
-        problems = accounts.find_taken(username, email).await?.into();
+        let taken = accounts.find_taken(username, email).await?;
+        problems.extend(taken.into_iter().map(Field::from));
     }
-    if let Err(bad) = fields.username {
-        problems.username = Some(bad.to_string());
-    }
-    if let Err(bad) = fields.email {
-        problems.email = Some(bad.to_string());
-    }
-    problems.password = fields.password.err();
+    problems.extend(fields.username.err().map(|bad| Field::new("username", &bad)));
+    problems.extend(fields.email.err().map(|bad| Field::new("email", &bad)));
+    problems.extend(fields.password.err().map(|bad| Field::new("password", &bad)));
     Ok(problems)
-}
-
-impl SignUpProblems {
-    fn is_empty(&self) -> bool {
-        self.username.is_none() && self.email.is_none() && self.password.is_none()
-    }
-}
-
-impl From<Vec<Taken>> for SignUpProblems {
-    fn from(taken: Vec<Taken>) -> SignUpProblems {
-        let message = |field| taken.contains(&field).then(|| field.to_string());
-        SignUpProblems {
-            username: message(Taken::Username),
-            email: message(Taken::Email),
-            password: None,
-        }
-    }
 }

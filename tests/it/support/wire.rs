@@ -75,7 +75,8 @@ pub fn parse(bytes: &[u8], is_head: bool) -> Option<Reply> {
         let (name, value) = line.split_once(": ")?;
         headers.append(HeaderName::from_str(name).ok()?, HeaderValue::from_str(value).ok()?);
     }
-    let is_whole = if is_head || status == StatusCode::NOT_MODIFIED {
+    let has_no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+    let is_whole = if is_head || has_no_body {
         body.is_empty()
     } else if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
         body.ends_with(b"0\r\n\r\n")
