@@ -146,6 +146,7 @@ pub enum BadUsername {
 pub struct Viewer {
     pub id: UserId,
     pub username: Username,
+    pub role: Role,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod pool;
 pub mod replica;
 pub mod snapshot;
 pub mod tables;
+pub mod views;
 
 pub use migrations::MIGRATIONS;
 pub use replica::Replica;

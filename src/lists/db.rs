@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 
 use crate::{
-    database::snapshot::Snapshot,
+    database::{snapshot::Snapshot, views::visible_posts},
     identity::{PostId, UserId, Username},
     lists::{
         FeedEntry, Period, PostSummary, Scope,
@@ -28,7 +28,7 @@ const PER_PART: i64 = 10_000;
 /// `exists` the planner would read all that the viewer ever voted for.)
 macro_rules! summaries {
     ($viewer:expr, $($rest:literal)+ $(, $argument:expr)* $(,)?) => {
-        sqlx::query_as!(
+        visible_posts!(query_as!(
             PostSummary,
             r#"
             select r.post_id as "id: PostId", u.username as "author: Username",
@@ -37,12 +37,12 @@ macro_rules! summaries {
                 coalesce((select true from votes v where v.post_id = r.post_id and v.user_id = $1), false) as "voted!",
                 pg_current_snapshot()::text as "snapshot!: Snapshot"
             from post_ranks r
-            join posts p on p.id = r.post_id
+            join visible_posts p on p.id = r.post_id
             join users u on u.id = p.author_id
             "# $(+ $rest)+,
             $viewer as Option<UserId>
             $(, $argument)*
-        )
+        ))
     };
 }
 
@@ -188,20 +188,20 @@ pub async fn top(
 
 /// The feed entries of these posts, in the same order; posts that no longer exist are left out.
 pub async fn feed_entries(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<FeedEntry>> {
-    sqlx::query_as!(
+    visible_posts!(query_as!(
         FeedEntry,
         r#"
         select p.id as "id: PostId", u.username as "author: Username", p.title, p.url as "link: Link",
             case when octet_length(p.body_html) <= $2 then p.body_html end as "body_html: Html",
             p.excerpt, p.created_at, p.edited_at
         from unnest($1::bigint[]) with ordinality as wanted (id, place)
-        join posts p on p.id = wanted.id
+        join visible_posts p on p.id = wanted.id
         join users u on u.id = p.author_id
         order by wanted.place
         "#,
         &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
         WHOLE_IN_FEEDS,
-    )
+    ))
     .fetch_all(db)
     .await
 }
@@ -210,32 +210,34 @@ pub async fn feed_entries(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<FeedE
 ///
 /// One index lookup for each, however many posts there are and however large the gaps between their ids.
 pub async fn sitemap_parts(db: &PgPool) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar!(
+    visible_posts!(query_scalar!(
         r#"
-        with recursive parts (part) as (
-            select min(id) / $1::bigint from posts
-            union all
-            select (select min(id) from posts where id >= (part + 1) * $1::bigint) / $1::bigint
-            from parts where part is not null
-        )
-        select part as "part!" from parts where part is not null limit 50000
+        select part as "part!" from (
+            with recursive parts (part) as (
+                select min(id) / $1::bigint from visible_posts
+                union all
+                select (select min(id) from visible_posts where id >= (part + 1) * $1::bigint) / $1::bigint
+                from parts where part is not null
+            )
+            select part from parts where part is not null limit 50000
+        ) as parts
         "#,
         PER_PART,
-    )
+    ))
     .fetch_all(db)
     .await
 }
 
 /// The posts of one part of the sitemap, and when each was last changed.
 pub async fn sitemap_part(db: &PgPool, part: i64) -> sqlx::Result<Vec<(PostId, OffsetDateTime)>> {
-    let rows = sqlx::query!(
+    let rows = visible_posts!(query!(
         r#"
-        select id as "id: PostId", coalesce(edited_at, created_at) as "updated_at!" from posts
+        select id as "id: PostId", coalesce(edited_at, created_at) as "updated_at!" from visible_posts
         where id >= $1 and id < $1 + $2 order by id
         "#,
         part.saturating_mul(PER_PART),
         PER_PART,
-    )
+    ))
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row.updated_at)).collect())

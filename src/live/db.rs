@@ -6,7 +6,7 @@ use sqlx::{PgPool, postgres::PgListener};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use crate::{identity::PostId, score::Score};
+use crate::{database::views::visible_posts, identity::PostId, score::Score};
 
 const CHANNEL: &str = "social_post";
 
@@ -46,38 +46,42 @@ pub async fn listen(db: &PgPool, receive: impl Fn(Option<&str>)) -> sqlx::Result
 
 /// The newest post, by its id; `None` where there is no post.
 pub async fn newest(db: &PgPool) -> sqlx::Result<Option<PostId>> {
-    sqlx::query_scalar!(r#"select max(id) as "id: PostId" from posts"#).fetch_one(db).await
+    // Not `max(id)`: Postgres reads the whole index for that in a statement with a `with`.
+    let newest = visible_posts!(query_scalar!(
+        r#"select id as "id: PostId" from visible_posts order by id desc limit 1"#
+    ));
+    newest.fetch_optional(db).await
 }
 
 /// The current state of these posts; those that are gone are left out.
 pub async fn states(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<PostState>> {
-    sqlx::query_as!(
+    visible_posts!(query_as!(
         PostState,
         r#"
         select p.id as "id: PostId", r.score as "score: Score", p.edited_at
-        from posts p join post_ranks r on r.post_id = p.id
+        from visible_posts p join post_ranks r on r.post_id = p.id
         where p.id = any($1)
         "#,
         &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
-    )
+    ))
     .fetch_all(db)
     .await
 }
 
 /// The current state of the posts that most open pages show: the first of hot and of new.
 pub async fn front(db: &PgPool) -> sqlx::Result<Vec<PostState>> {
-    sqlx::query_as!(
+    visible_posts!(query_as!(
         PostState,
         r#"
-        with front as (
+        , front as (
             (select post_id from post_ranks order by hot desc, post_id desc limit 60)
             union
             (select post_id from post_ranks order by created_at desc, post_id desc limit 60)
         )
         select p.id as "id: PostId", r.score as "score: Score", p.edited_at
-        from front f join posts p on p.id = f.post_id join post_ranks r on r.post_id = p.id
+        from front f join visible_posts p on p.id = f.post_id join post_ranks r on r.post_id = p.id
         "#,
-    )
+    ))
     .fetch_all(db)
     .await
 }

@@ -15,10 +15,11 @@ use crate::{
     live::Change,
     markdown::{self, Html},
     posts::{
-        BadTitle, Body, Draft, IdempotencyKey, Link, Post, Title, Version,
+        BadTitle, Body, Draft, Link, Post, Title, Version,
         access::own,
-        db::{self, Publication},
+        db,
         pages::address,
+        publish::{self, IdempotencyKey, Publication},
     },
     web::{
         Error, Page, PageContext, Result,
@@ -183,7 +184,7 @@ pub async fn publish(
         Err(fields) => return Ok(invalid(context, Target::New, form, fields)),
     };
     throttle.check(RateLimit::Write, viewer.id)?;
-    match db::publish(&db, viewer.id, &draft, form.key).await? {
+    match publish::db::publish(&db, viewer.id, &draft, form.key).await? {
         Publication::Post(id) => {
             Ok(Change::New(id).on(Flash::Published.on(see_other(&address(id)))))
         }

@@ -5,16 +5,15 @@ pub mod api;
 pub mod db;
 pub mod form;
 pub mod pages;
+pub mod publish;
 pub mod rank;
 
 use serde::{Deserialize, Deserializer, de};
-use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use url::Url;
-use uuid::Uuid;
 
 use crate::{
-    identity::{PostId, UserId, Username, Viewer},
+    identity::{PostId, UserId, Username},
     markdown::Html,
     score::Score,
     text::{self, BadText},
@@ -39,12 +38,7 @@ pub struct Post {
 
 impl Post {
     pub fn version(&self) -> Version {
-        Version::of(self.edited_at)
-    }
-
-    /// Only the author may change a post.
-    pub fn is_by(&self, viewer: &Viewer) -> bool {
-        self.author_id == viewer.id
+        Version::from_edited_at(self.edited_at)
     }
 }
 
@@ -55,7 +49,7 @@ impl Post {
 pub struct Version(i64);
 
 impl Version {
-    fn of(edited_at: Option<OffsetDateTime>) -> Version {
+    fn from_edited_at(edited_at: Option<OffsetDateTime>) -> Version {
         let micros = edited_at.map_or(0, |at| at.unix_timestamp_nanos() / 1000);
         Version(i64::try_from(micros).unwrap_or(i64::MAX))
     }
@@ -71,41 +65,6 @@ impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Version, D::Error> {
         let text = String::deserialize(from)?;
         text.parse().map(Version).map_err(|_| de::Error::custom("not a version"))
-    }
-}
-
-/// What a form carries from the moment it is shown, so that it makes one post however often it is
-/// sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
-#[sqlx(transparent)]
-pub struct IdempotencyKey(Uuid);
-
-impl IdempotencyKey {
-    #[expect(clippy::new_without_default, reason = "no two are the same")]
-    pub fn new() -> IdempotencyKey {
-        IdempotencyKey(Uuid::now_v7())
-    }
-}
-
-impl IdempotencyKey {
-    /// The one that stands for a key of the author's own making.
-    pub fn of(text: &[u8]) -> IdempotencyKey {
-        let mut half = [0; 16];
-        half.copy_from_slice(&Sha256::digest(text)[..16]);
-        IdempotencyKey(uuid::Builder::from_custom_bytes(half).into_uuid())
-    }
-}
-
-impl std::fmt::Display for IdempotencyKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<'de> Deserialize<'de> for IdempotencyKey {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<IdempotencyKey, D::Error> {
-        let text = String::deserialize(from)?;
-        text.parse().map(IdempotencyKey).map_err(|_| de::Error::custom("not a key"))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     markdown,
     posts::{
         Post,
-        access::own,
+        access::{self, own},
         db,
         rank::{self, RankExplanation},
     },
@@ -50,9 +50,9 @@ pub async fn show(
     ReadPool(db): ReadPool,
     Path(id): Path<PostId>,
 ) -> Result<(CachePolicy, Page<impl Template>)> {
-    let post = db::find(&db, id, context.viewer_id()).await?.ok_or(Error::NotFound)?;
+    let post = access::visible(&db, context.viewer.as_ref(), id).await?;
     let rank = rank::db::find(&db, id).await?.ok_or(Error::NotFound)?;
-    let is_own = context.viewer.as_ref().is_some_and(|viewer| post.is_by(viewer));
+    let is_own = context.viewer.as_ref().is_some_and(|viewer| access::may_change(viewer, &post));
     let description = match markdown::excerpt(&post.body, 160) {
         text if text.is_empty() => post.title.clone(),
         text => text,

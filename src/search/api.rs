@@ -132,7 +132,7 @@ pub async fn index(
         None => list(&pool, me, query.sort, author, after, window).await?,
     };
     let posts = posts::db::find_all(&pool, &ids, me).await?;
-    let posts = posts.into_iter().map(|post| Post::of(post, viewer.as_ref())).collect();
+    let posts = posts.into_iter().map(|post| Post::new(post, viewer.as_ref())).collect();
     Ok(Json(PostPage { posts, next }))
 }
 

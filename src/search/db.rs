@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use crate::{
-    database::snapshot::Snapshot,
+    database::{snapshot::Snapshot, views::visible_posts},
     identity::{PostId, UserId, Username},
     lists::{
         PAGE, PostSummary,
@@ -48,9 +48,9 @@ pub async fn find(
     after: Option<&PageCursor<MatchRank>>,
 ) -> sqlx::Result<Found> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
-    let rows = sqlx::query!(
+    let rows = visible_posts!(query!(
         r#"
-        with asked as materialized (
+        , asked as materialized (
             select query from search_query($1) as query where querytree(query) not in ('', 'T')
         ), hits as materialized (
             select n.post_id, n.created_at, n.document
@@ -68,7 +68,7 @@ pub async fn find(
             (select post_id, rank, false as is_similar from ranked
             where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $6)
             union all
-            (select id, word_similarity($1, title)::float8, true from posts
+            (select id, word_similarity($1, title)::float8, true from visible_posts
             where $1 <% title and to_tsvector('simple', title) is not null and $3 = 'infinity' and not exists (select from hits)
                 and search_spans(created_at) && (
                     select search_cover(search_day(min(created_at)), search_day(max(created_at))) from (
@@ -88,7 +88,7 @@ pub async fn find(
             left(p.body, $8) as "start!", pg_current_snapshot()::text as "snapshot!: Snapshot"
         from page
         join post_ranks r on r.post_id = page.post_id
-        join posts p on p.id = page.post_id
+        join visible_posts p on p.id = page.post_id
         join users u on u.id = p.author_id, asked
         order by page.rank desc, page.post_id desc
         "#,
@@ -103,7 +103,7 @@ pub async fn find(
         PageCursor::snapshot(after),
         FIRST_WINDOW,
         COMPARED,
-    )
+    ))
     .fetch_all(db)
     .await?;
     let starts = rows.iter().map(|row| plain_start(&row.start)).collect();

@@ -275,7 +275,7 @@ pub static TABLES: [Table; 13] = [
         backup: Backup::Kept,
         sweep: Sweep::Ended(Ended {
             rows: "keys of forms",
-            delete: |db, _| Box::pin(posts::db::sweep_keys(db)),
+            delete: |db, _| Box::pin(posts::publish::db::sweep_keys(db)),
             overdue: "select count(*) from publish_keys where created_at < now() - interval '25 hours'",
         }),
         metrics: Metrics::Not(NO_USAGE),

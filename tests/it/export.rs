@@ -367,7 +367,8 @@ async fn populate(db: &PgPool, chance: &mut TestRunner, posts: usize) {
         };
         let author = social_post::identity::UserId(ids[pick(1) % ids.len()]);
         let at = moment.new_tree(chance).unwrap().current();
-        let post = social_post::posts::db::publish_at(db, author, &draft, at).await.unwrap();
+        let post =
+            social_post::posts::publish::db::publish_at(db, author, &draft, at).await.unwrap();
         if pick(2) % 4 == 0 {
             let sql = "update posts set edited_at = $2 where id = $1";
             let at = moment.new_tree(chance).unwrap().current();

@@ -8,6 +8,7 @@
     reason = "a test that cannot set up should stop right there"
 )]
 
+mod access;
 mod account;
 mod account_log;
 mod api;

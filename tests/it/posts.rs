@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::seq::SliceRandom as _;
-use social_post::posts::db::sweep_keys;
+use social_post::posts::publish::db::sweep_keys;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinSet;
 

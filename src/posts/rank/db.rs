@@ -3,6 +3,7 @@
 use sqlx::PgPool;
 
 use crate::{
+    database::views::visible_posts,
     identity::PostId,
     posts::rank::{Neighbour, RankExplanation},
     score::Score,
@@ -14,7 +15,7 @@ use crate::{
 /// How many are counted stands there as a number ([`RankExplanation::COUNTED`]): a limit that is a parameter is a tenth
 /// of the table to the planner, who then plans anew for each request, which took four times as long as the rest.
 pub async fn find(db: &PgPool, id: PostId) -> sqlx::Result<Option<RankExplanation>> {
-    let found = sqlx::query!(
+    let found = visible_posts!(query!(
         r#"
         select r.score as "score: Score", r.created_at, r.hot, ahead.count as "ahead!",
             above.id as "above_id?: PostId", above.title as "above_title?",
@@ -34,12 +35,12 @@ pub async fn find(db: &PgPool, id: PostId) -> sqlx::Result<Option<RankExplanatio
             select o.post_id from post_ranks o where (o.hot, o.post_id) < (r.hot, r.post_id)
             order by o.hot desc, o.post_id desc limit 1
         ) as down on true
-        left join posts above on above.id = up.post_id
-        left join posts below on below.id = down.post_id
+        left join visible_posts above on above.id = up.post_id
+        left join visible_posts below on below.id = down.post_id
         where r.post_id = $1
         "#,
         id as PostId,
-    )
+    ))
     .fetch_optional(db)
     .await?;
     Ok(found.map(|row| RankExplanation {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     config::Site,
-    identity::{UserId, Username, Viewer},
+    identity::{Role, UserId, Username, Viewer},
     users::credentials::Authenticated,
 };
 
@@ -59,7 +59,7 @@ pub async fn open(
 pub async fn viewer(db: &PgPool, key: &str, site: &Site) -> sqlx::Result<Option<Viewer>> {
     let found = sqlx::query!(
         r#"
-        select u.id as "id: UserId", u.username as "username: Username",
+        select u.id as "id: UserId", u.username as "username: Username", u.role as "role: Role",
             us.last_seen_at < now() - interval '5 minutes' as "is_stale!"
         from user_sessions us
         join tower_sessions.session s on s.id = us.session_id
@@ -80,7 +80,7 @@ pub async fn viewer(db: &PgPool, key: &str, site: &Site) -> sqlx::Result<Option<
             .execute(db)
             .await?;
     }
-    Ok(Some(Viewer { id: found.id, username: found.username }))
+    Ok(Some(Viewer { id: found.id, username: found.username, role: found.role }))
 }
 
 /// A session as its user sees it.

@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 
 use crate::{
-    identity::{UserId, Username, Viewer},
+    identity::{Role, UserId, Username, Viewer},
     users::credentials::Authenticated,
 };
 
@@ -12,7 +12,7 @@ use crate::{
 pub async fn viewer(db: &PgPool, authenticated: Authenticated) -> sqlx::Result<Option<Viewer>> {
     let found = sqlx::query!(
         r#"
-        select username as "username: Username" from users
+        select username as "username: Username", role as "role: Role" from users
         where id = $1 and auth_epoch = $2 and suspended_at is null
         "#,
         authenticated.user as UserId,
@@ -20,7 +20,11 @@ pub async fn viewer(db: &PgPool, authenticated: Authenticated) -> sqlx::Result<O
     )
     .fetch_optional(db)
     .await?;
-    Ok(found.map(|found| Viewer { id: authenticated.user, username: found.username }))
+    Ok(found.map(|found| Viewer {
+        id: authenticated.user,
+        username: found.username,
+        role: found.role,
+    }))
 }
 
 /// Ends every token of `user`.

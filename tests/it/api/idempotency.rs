@@ -87,7 +87,7 @@ async fn what_is_sent_again_with_its_key_is_published_once_and_answered_alike() 
         .execute(&site.db)
         .await
         .unwrap();
-    while social_post::posts::db::sweep_keys(&site.db).await.unwrap() > 0 {}
+    while social_post::posts::publish::db::sweep_keys(&site.db).await.unwrap() > 0 {}
     let later = with_keys(&ada, &[b"one"], &json!({ "title": "Tomorrow" })).await;
     assert_eq!(later.status, 201, "a key is forgotten after a day");
 }

@@ -23,7 +23,7 @@ use social_post::{
     lists::member_cache::MemberLists,
     live::Live,
     mail::Mailer,
-    posts::db::Publication,
+    posts::publish::{self, Publication},
     routes::{App, router},
     server::Shutdown,
     users::{Passwords, credentials::Authenticated, tokens::Tokens},
@@ -201,7 +201,7 @@ impl TestSite {
             body: social_post::posts::Body::parse("").unwrap(),
         };
         let author = UserId(id);
-        match social_post::posts::db::publish(&self.db, author, &draft, None).await.unwrap() {
+        match publish::db::publish(&self.db, author, &draft, None).await.unwrap() {
             Publication::Post(post) => post.0,
             other => panic!("not published: {other:?}"),
         }
