@@ -1,6 +1,6 @@
 //! Builds the static files: joined, named by a hash of their content, and compressed.
 
-use std::{env, error::Error, fmt::Write as _, fs, io::Write as _, path::Path, process};
+use std::{env, error::Error, fmt::Write as _, fs, io::Write as _, path::Path};
 
 use sha2::{Digest as _, Sha256};
 
@@ -12,8 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo:rerun-if-changed={input}");
     }
     let (Ok(htmx), Ok(hx_sse)) = (fs::read_to_string(HTMX), fs::read_to_string(HX_SSE)) else {
-        eprintln!("htmx is not installed: run `npm ci` first, or let `bin/run` do it");
-        process::exit(1);
+        println!("cargo::error=htmx is not installed: run `npm ci` first, or let `bin/run` do it");
+        return Ok(());
     };
     // One file, because several deferred scripts would race.
     let ours = fs::read_to_string("static/js/app.js")?;

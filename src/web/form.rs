@@ -124,7 +124,7 @@ impl<N> FormErrors<N> {
 pub enum Failure {
     /// There is no session, or not any more.
     LoggedOut,
-    /// The sentence to show: the requests came too often, the database is away or hangs, the site is busy or
+    /// The sentence to show: a rate limit, a database that is away or hangs, a site that is busy or
     /// broken.
     Failed(String),
 }

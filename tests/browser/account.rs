@@ -9,7 +9,7 @@ use crate::{
 const BETTER: &str = "marble otter 7 lantern";
 
 #[tokio::test]
-async fn a_person_looks_after_their_account_and_leaves() {
+async fn a_member_changes_their_account_and_deletes_it() {
     let office = PostOffice::open().await;
     let site = site::served_with_mail(&office).await;
     let browser = Browser::open(&site).await;
@@ -18,7 +18,7 @@ async fn a_person_looks_after_their_account_and_leaves() {
 }
 
 #[tokio::test]
-async fn the_same_person_looks_after_it_without_javascript() {
+async fn a_member_changes_their_account_and_deletes_it_without_javascript() {
     let office = PostOffice::open().await;
     let site = site::served_with_mail(&office).await;
     let browser = Browser::without_javascript(&site).await;

@@ -48,7 +48,7 @@ impl std::fmt::Display for Cost {
 }
 
 #[tokio::test]
-async fn a_first_look_at_thirty_posts_takes_five_requests_and_thirty_kilobytes_at_most() {
+async fn the_first_page_of_thirty_posts_takes_at_most_five_requests_and_thirty_kilobytes() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let site = site::served_and_watched(asked.clone()).await;
     thirty_posts(&site).await;

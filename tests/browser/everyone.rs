@@ -39,7 +39,7 @@ const FIND_OVERFLOW: &str = "
 ";
 
 #[tokio::test]
-async fn every_page_is_for_everyone_who_is_not_logged_in() {
+async fn every_page_without_a_session_is_accessible() {
     let site = site::served().await;
     let browser = Browser::open(&site).await;
     let mut inspector = Inspector { browser: &browser, found: Vec::new() };
@@ -54,7 +54,7 @@ async fn every_page_is_for_everyone_who_is_not_logged_in() {
 }
 
 #[tokio::test]
-async fn every_page_is_for_everyone_who_is_logged_in() {
+async fn every_page_with_a_session_is_accessible() {
     let site = site::served_impatiently().await;
     let (text, _) = fill(&site).await;
     let ada = site.member("ada-lovelace").await;
@@ -71,7 +71,7 @@ async fn every_page_is_for_everyone_who_is_logged_in() {
 }
 
 #[tokio::test]
-async fn every_page_about_an_account_is_for_everyone_also_when_it_says_to_wait() {
+async fn every_account_page_is_accessible_also_when_rate_limited() {
     let office = PostOffice::open().await;
     let site = site::served_as_it_comes(&office).await;
     let ada = site.member("ada-lovelace").await;
@@ -127,7 +127,7 @@ const FIND_SMALL: &str = "
 ";
 
 #[tokio::test]
-async fn what_one_presses_is_large_enough_to_hit() {
+async fn every_touch_target_is_large_enough() {
     let site = site::served().await;
     fill(&site).await;
     let browser = Browser::open(&site).await;

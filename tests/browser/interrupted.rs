@@ -162,7 +162,7 @@ async fn a_vote_that_cannot_be_saved_says_so_beside_its_button_which_stays() {
 }
 
 #[tokio::test]
-async fn who_wants_to_vote_is_led_through_the_log_in_page_and_back() {
+async fn a_vote_without_a_session_leads_through_the_log_in_page_and_back() {
     let site = site::served().await;
     let post = site.post_by("ada", "Hello").await;
     site.member("bob").await;
@@ -188,7 +188,7 @@ async fn who_wants_to_vote_is_led_through_the_log_in_page_and_back() {
 }
 
 #[tokio::test]
-async fn without_javascript_too_a_vote_leads_through_the_log_in_page_and_back() {
+async fn a_vote_without_a_session_leads_through_the_log_in_page_and_back_without_javascript() {
     let site = site::served().await;
     let post = site.post_by("ada", "Hello").await;
     let bob = site.member("bob").await;

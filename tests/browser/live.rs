@@ -17,7 +17,7 @@ const PLACES: &str = "
 ";
 
 #[tokio::test]
-async fn what_one_window_does_arrives_in_the_other_and_nothing_moves() {
+async fn a_change_in_one_window_arrives_live_in_the_other_and_nothing_moves() {
     let site = served().await;
     let listening = pool::open_without_timeouts((*site.db.connect_options()).clone());
     tokio::spawn(live::run(site.app.live.clone(), site.db.clone(), listening));

@@ -38,7 +38,7 @@ async fn older_posts_are_appended_and_the_focus_goes_to_the_first_of_them() {
 }
 
 #[tokio::test]
-async fn without_javascript_older_posts_are_three_pages_with_each_post_once() {
+async fn without_javascript_pagination_shows_each_post_once_on_three_pages() {
     let site = site::served().await;
     let newest_first = sixty_five_posts(&site).await;
     let browser = Browser::without_javascript(&site).await;

@@ -21,7 +21,7 @@ async fn a_double_click_publishes_once() {
 }
 
 #[tokio::test]
-async fn a_preview_is_read_from_its_heading_and_one_that_does_not_hold_marks_the_field() {
+async fn a_preview_is_read_from_its_heading_and_an_invalid_one_marks_the_field() {
     let site = site::served().await;
     let ada = site.member("ada").await;
     for browser in [Browser::open(&site).await, Browser::without_javascript(&site).await] {

@@ -12,7 +12,7 @@ use crate::{
 const TEXT: &str = "Some **bold** words and a [link](https://example.org/).\n\n- one\n- two\n";
 
 #[tokio::test]
-async fn a_person_signs_up_writes_votes_searches_edits_and_deletes() {
+async fn a_member_signs_up_writes_votes_searches_edits_and_deletes() {
     let site = site::chained_or_served().await;
     let others = older_posts(&site).await;
     let browser = Browser::open(&site).await;
@@ -27,7 +27,7 @@ async fn a_person_signs_up_writes_votes_searches_edits_and_deletes() {
 }
 
 #[tokio::test]
-async fn the_same_person_does_all_of_it_without_javascript() {
+async fn a_member_does_all_of_it_without_javascript() {
     let site = site::chained_or_served().await;
     let others = older_posts(&site).await;
     let browser = Browser::without_javascript(&site).await;

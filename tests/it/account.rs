@@ -38,7 +38,7 @@ async fn told(visitor: &Visitor, reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn a_new_password_needs_the_current_one_and_a_good_one() {
+async fn a_password_change_needs_the_current_password_and_a_good_new_one() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let change = async |current: &str, new: &str| {
@@ -73,7 +73,7 @@ async fn a_new_password_needs_the_current_one_and_a_good_one() {
 }
 
 #[tokio::test]
-async fn a_new_password_ends_every_other_session_and_the_old_id_of_this_one() {
+async fn a_password_change_ends_all_other_sessions_and_renews_the_id_of_this_one() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let elsewhere = log_in(&site, "ada", PASSWORD).await;
@@ -91,7 +91,7 @@ async fn a_new_password_ends_every_other_session_and_the_old_id_of_this_one() {
 }
 
 #[tokio::test]
-async fn without_mail_another_address_counts_at_once_and_is_nobody_elses() {
+async fn without_mail_an_email_change_counts_at_once_and_the_address_is_unique() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     site.member("bob").await;
@@ -127,7 +127,7 @@ fn handles(page: &Reply) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn one_sees_where_one_is_logged_in_and_ends_one_or_all_others() {
+async fn a_member_lists_their_sessions_and_ends_one_or_all_others() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let bob = site.member("bob").await;
@@ -199,7 +199,7 @@ async fn one_sees_where_one_is_logged_in_and_ends_one_or_all_others() {
 }
 
 #[tokio::test]
-async fn a_sessions_handle_is_random_and_tells_nothing_of_its_id() {
+async fn a_session_handle_is_random_and_does_not_reveal_the_session_id() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let handle = async || handles(&ada.get("/settings/sessions").await).remove(0);
@@ -215,7 +215,7 @@ async fn a_sessions_handle_is_random_and_tells_nothing_of_its_id() {
 }
 
 #[tokio::test]
-async fn all_that_is_mine_comes_as_one_document_and_nothing_of_others() {
+async fn an_account_export_is_one_document_with_nothing_of_other_members() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     site.member("bob").await;
@@ -255,7 +255,7 @@ async fn all_that_is_mine_comes_as_one_document_and_nothing_of_others() {
 }
 
 #[tokio::test]
-async fn a_deleted_account_takes_its_posts_votes_and_sessions_along_and_every_score_stays_right() {
+async fn deleting_an_account_deletes_its_posts_votes_and_sessions_and_scores_stay_right() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let bob = site.member("bob").await;
@@ -299,7 +299,7 @@ async fn a_deleted_account_takes_its_posts_votes_and_sessions_along_and_every_sc
 }
 
 #[tokio::test]
-async fn the_only_admin_stays_and_of_two_who_leave_at_once_one_does() {
+async fn the_last_admin_cannot_delete_their_account_and_of_two_at_once_only_one_can() {
     let site = TestSite::new().await;
     let (ada, bob) = (site.member("ada").await, site.member("bob").await);
     sqlx::query("update users set role = 'admin' where username = 'ada'")
@@ -371,7 +371,7 @@ async fn accounts_deleted_while_they_vote_leave_every_score_equal_to_its_rows() 
 }
 
 #[tokio::test]
-async fn nothing_of_the_settings_is_for_who_is_not_logged_in_or_suspended() {
+async fn the_settings_need_a_session_of_a_member_who_is_not_suspended() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     sqlx::query("update users set suspended_at = now()").execute(&site.db).await.unwrap();
@@ -398,7 +398,7 @@ async fn nothing_of_the_settings_is_for_who_is_not_logged_in_or_suspended() {
 }
 
 #[tokio::test]
-async fn a_hash_of_the_old_app_or_a_weaker_one_logs_in_and_is_made_anew_in_the_same_request() {
+async fn an_old_or_weaker_password_hash_logs_in_and_is_rehashed_in_the_same_request() {
     let site = TestSite::new().await;
     let old = bcrypt::hash(PASSWORD, 5).unwrap();
     for (name, hash) in [
@@ -440,7 +440,7 @@ fn weaker() -> String {
 
 /// A thief who still knows the old password is quick, but the owner has just chosen another.
 #[tokio::test]
-async fn what_was_proven_before_all_was_ended_changes_nothing_afterwards() {
+async fn a_password_checked_before_all_sessions_ended_changes_nothing_afterwards() {
     let site = TestSite::new().await;
     for (path, fields) in [
         (

@@ -90,7 +90,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_site_comes_back_from_a_file_with_all_its_posts_votes_and_people_and_nobody_logged_in() {
+async fn a_restored_backup_has_all_posts_votes_and_people_and_no_sessions() {
     let source = database().await;
     let (site, program) = furnished(&source).await;
     let file = file("site.dump");
@@ -162,7 +162,7 @@ fn again_in(file: &Path) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_among_votes_is_one_moment_of_the_site() {
+async fn a_backup_taken_during_votes_is_one_consistent_snapshot() {
     let source = database().await;
     let (site, _) = furnished(&source).await;
     let is_over = Arc::new(AtomicBool::new(false));
@@ -198,7 +198,7 @@ async fn a_backup_among_votes_is_one_moment_of_the_site() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_damaged_foreign_or_newer_is_refused_with_nothing_touched() {
+async fn a_damaged_foreign_or_newer_backup_is_refused_and_nothing_is_touched() {
     let source = database().await;
     furnished(&source).await;
     let good = file("good.dump");

@@ -42,7 +42,7 @@ fn look(database: &Database, settings: &[(&str, &str)]) -> Output {
 // --- Settings ---
 
 #[test]
-fn a_setting_that_makes_no_sense_is_named_in_one_line_before_anything_is_done() {
+fn an_invalid_setting_is_named_in_one_line_before_anything_is_done() {
     let long = "x".repeat(61);
     let bad = [
         ("DATABASE_URL", "mysql://canary7f3a@host/db"),
@@ -91,7 +91,7 @@ fn a_setting_that_makes_no_sense_is_named_in_one_line_before_anything_is_done() 
 }
 
 #[test]
-fn a_way_out_for_mail_is_checked_at_the_start_and_its_password_is_never_told() {
+fn the_smtp_settings_are_checked_at_start_and_the_password_is_never_printed() {
     let from = ("MAIL_FROM", "Social Post <post@example.org>");
     for (settings, name) in [
         // One without the other.
@@ -111,7 +111,7 @@ fn a_way_out_for_mail_is_checked_at_the_start_and_its_password_is_never_told() {
 }
 
 #[test]
-fn a_setting_that_is_not_text_is_named_too() {
+fn a_setting_that_is_not_utf8_is_named_too() {
     use std::os::unix::ffi::OsStrExt as _;
     let mut serve = command(&["serve"], &[]);
     serve.env("SITE_NAME", std::ffi::OsStr::from_bytes(b"\xFF"));
@@ -127,7 +127,7 @@ fn beside(dotenv: &str, settings: &[(&str, &str)]) -> Output {
 }
 
 #[tokio::test]
-async fn what_stands_in_a_dotenv_file_counts_and_a_slip_in_it_stops_the_start() {
+async fn a_dotenv_file_is_read_and_an_unknown_setting_in_it_stops_the_start() {
     let database = database().await;
     let url = &database.url;
     said(&beside(&format!("# ours\nDATABASE_URL='{url}'\nexport LOG_FORMAT=json\n"), &[]));
@@ -183,7 +183,7 @@ async fn a_secret_may_be_kept_in_a_file() {
 // --- Asking what there is ---
 
 #[test]
-fn help_and_version_are_answers_and_a_wrong_word_is_a_mistake() {
+fn help_and_version_go_to_stdout_and_an_unknown_argument_is_an_error() {
     let version = said(&social_post(&["--version"], &[]));
     assert_eq!(version, format!("social-post {}\n", env!("CARGO_PKG_VERSION")));
     let help = said(&social_post(&["--help"], &[]));
@@ -214,7 +214,7 @@ fn help_and_version_are_answers_and_a_wrong_word_is_a_mistake() {
 }
 
 #[tokio::test]
-async fn nothing_is_coloured_where_nobody_looks_or_nobody_wants_it() {
+async fn output_has_no_colour_without_a_terminal_or_with_no_color() {
     let database = database().await;
     let settings = [("DATABASE_URL", database.url.as_str()), ("NO_COLOR", "1")];
     let script = |settings: &[(&str, &str)], line: &str| -> Option<Vec<u8>> {
@@ -260,7 +260,7 @@ async fn logs_in(site: &TestSite, login: &str, password: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_operator_makes_people_and_a_password_is_told_once() {
+async fn the_user_command_creates_accounts_and_prints_a_password_once() {
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
 
@@ -294,7 +294,7 @@ async fn an_operator_makes_people_and_a_password_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_person_who_cannot_be_made_is_explained_and_leaves_nothing() {
+async fn a_user_that_cannot_be_created_is_explained_and_leaves_nothing() {
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
     said(&user(&database, &["create", "ada", "--email", "ada@example.org"]));
@@ -325,7 +325,7 @@ async fn a_person_who_cannot_be_made_is_explained_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_reset_ends_every_session_and_the_old_password() {
+async fn a_password_reset_by_the_operator_ends_every_session_and_the_old_password() {
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
     let ada = site.member("ada").await;
@@ -383,7 +383,7 @@ async fn a_suspension_and_its_end_count_at_the_next_request_of_any_session() {
 
 /// `social-post user list | head -1` is no reason for a complaint.
 #[tokio::test]
-async fn who_reads_only_the_beginning_is_left_in_peace() {
+async fn a_reader_that_closes_the_pipe_early_causes_no_error() {
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
     sqlx::query(
@@ -403,7 +403,7 @@ async fn who_reads_only_the_beginning_is_left_in_peace() {
 // --- The schema ---
 
 #[tokio::test]
-async fn a_schema_that_does_not_fit_is_said_with_the_command_that_helps() {
+async fn a_schema_of_another_version_is_reported_with_the_migrate_command_that_helps() {
     let database = empty_database().await;
     let url = ("DATABASE_URL", database.url.as_str());
     let port = ("LISTEN_ADDR", "127.0.0.1:0");
@@ -434,14 +434,14 @@ async fn a_schema_that_does_not_fit_is_said_with_the_command_that_helps() {
 }
 
 #[test]
-fn a_database_that_does_not_answer_is_said_in_one_line_without_the_password() {
+fn an_unreachable_database_is_one_error_line_without_the_password() {
     let url = format!("postgres://ada:{SECRET}@127.0.0.1:1/db");
     let line = complaint(&social_post(&["user", "list"], &[("DATABASE_URL", &url)]), 1);
     assert!(!line.contains(SECRET), "{line}");
 }
 
 #[test]
-fn a_place_for_data_that_cannot_be_used_is_said_in_one_line() {
+fn an_unusable_data_directory_is_one_error_line() {
     let file: PathBuf = empty_directory("data").join("file");
     fs::write(&file, "").unwrap();
     let settings = [("DATA_DIR", file.to_str().unwrap()), ("LISTEN_ADDR", "127.0.0.1:0")];

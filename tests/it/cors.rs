@@ -70,7 +70,7 @@ fn check(reply: Reply, asked: &str) {
 }
 
 #[tokio::test]
-async fn a_site_that_lists_nobody_says_nothing_of_it_and_takes_no_question_about_it() {
+async fn without_listed_origins_there_are_no_cors_headers_and_no_preflight() {
     let site = TestSite::new().await;
     site.member("ada").await;
     let post = site.post_by("ada", "A title").await;
@@ -90,7 +90,7 @@ async fn a_site_that_lists_nobody_says_nothing_of_it_and_takes_no_question_about
 }
 
 #[tokio::test]
-async fn exactly_the_listed_may_read_and_nobody_with_the_cookies_of_a_visitor() {
+async fn cors_allows_exactly_the_listed_origins_and_never_credentials() {
     let site = listing().await;
     site.member("ada").await;
     let post = site.post_by("ada", "A title").await;

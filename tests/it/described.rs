@@ -76,7 +76,7 @@ async fn token(program: &Program) -> String {
 /// About 1,200 requests, good and bad ones, each answer checked against the document. Always the
 /// same ones, as far as they do not depend on what came before.
 #[tokio::test]
-async fn all_that_the_document_says_holds() {
+async fn the_api_does_all_that_its_openapi_document_says() {
     let (database, office) = (database().await, PostOffice::open().await);
     let program = program(&database, &office).await;
     let token = token(&program).await;
@@ -101,7 +101,7 @@ async fn all_that_the_document_says_holds() {
 }
 
 #[tokio::test]
-async fn a_client_made_from_the_document_type_checks_and_tells_the_story() {
+async fn a_client_generated_from_the_openapi_document_type_checks_and_works() {
     let directory = empty_directory("generated");
     let document = directory.join("openapi.json");
     let printed = social_post(&["openapi"], &[]);
@@ -155,7 +155,7 @@ async fn a_list_is_not_taken_for_an_object() {
 }
 
 #[tokio::test]
-async fn what_is_asked_beside_an_author_who_does_not_exist_has_to_hold_too() {
+async fn other_parameters_are_checked_even_when_the_author_does_not_exist() {
     let site = TestSite::new().await;
     let visitor = site.visitor();
     let list = "/api/v1/posts?author=nobody";

@@ -112,7 +112,7 @@ const FILL: &str = "
     insert into post_search select id, created_at, search_document(title, body) from posts";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_damage_is_named_and_what_is_stored_twice_is_mended() {
+async fn doctor_names_each_damage_and_repairs_what_is_stored_twice() {
     let local = Local::new().await;
     local.db.execute(FILL).await.unwrap();
     assert_eq!(problems(&local.doctor(&[], &[])), Vec::<String>::new());
@@ -234,7 +234,7 @@ fn chmod(path: &Path, mode: u32) {
 }
 
 #[test]
-fn a_database_that_is_away_or_not_there_yet_is_a_finding_too() {
+fn doctor_reports_a_database_that_is_away_or_not_created_yet() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     drop(taken);
@@ -251,7 +251,7 @@ fn a_database_that_is_away_or_not_there_yet_is_a_finding_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_repair_among_many_voters_loses_no_vote_and_ends_exact() {
+async fn a_repair_during_many_votes_loses_no_vote_and_ends_exact() {
     let site = TestSite::new().await;
     let mut posts = Vec::new();
     for nth in 1..=40 {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_site_made_by_chance_comes_back_as_it_was_and_goes_on() {
+async fn an_export_of_a_random_site_imports_as_it_was_and_the_site_goes_on() {
     let mut chance = TestRunner::deterministic();
     for round in 0..4 {
         let first = support::database().await;
@@ -86,7 +86,7 @@ async fn a_site_made_by_chance_comes_back_as_it_was_and_goes_on() {
 }
 
 #[tokio::test]
-async fn an_export_is_of_one_moment_whatever_happens_while_it_is_read() {
+async fn an_export_is_one_consistent_snapshot_despite_concurrent_writes() {
     let db = support::database().await;
     run(
         &db.pool,
@@ -122,7 +122,7 @@ async fn an_export_is_of_one_moment_whatever_happens_while_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_damaged_cut_off_or_foreign_file_is_refused_by_its_line_and_nothing_is_touched() {
+async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_nothing_is_touched() {
     let db = support::database().await;
     let at = r#""2026-01-02T03:04:05.000006Z""#;
     let hash = "$2b$04$abcdefghijklmnopqrstuuNEKbR2W1rTNxbFZpRj1Vx0KxkLzP3yG";

@@ -24,7 +24,7 @@ const TABLES: &str = "
         user_id integer not null references users (id) on delete cascade, primary key (post_id, user_id));";
 
 #[tokio::test]
-async fn an_app_moves_in_whole_and_its_people_log_in_with_the_passwords_they_have() {
+async fn a_fastapi_app_is_imported_whole_and_its_people_log_in_with_their_old_passwords() {
     let (app, db) = (support::empty_database().await, support::database().await);
     run(&app.pool, &format!("create schema course; set search_path = course; {TABLES}")).await;
     for (id, email, password) in [
@@ -138,7 +138,7 @@ async fn an_app_moves_in_whole_and_its_people_log_in_with_the_passwords_they_hav
 }
 
 #[tokio::test]
-async fn what_of_an_app_does_not_fit_is_named_by_table_and_id_and_left_out() {
+async fn rows_of_a_fastapi_app_that_do_not_fit_are_skipped_and_named_by_table_and_id() {
     let (app, db) = (support::empty_database().await, support::database().await);
     run(
         &app.pool,
@@ -236,7 +236,7 @@ async fn what_of_an_app_does_not_fit_is_named_by_table_and_id_and_left_out() {
 }
 
 #[tokio::test]
-async fn an_app_that_cannot_be_read_or_a_site_that_is_not_empty_is_one_clear_line() {
+async fn an_unreadable_fastapi_app_or_a_site_that_is_not_empty_is_one_error_line() {
     let (app, db) = (support::empty_database().await, support::database().await);
     let refused = |url: &str, code: i32, words: &str| {
         let output = import(&db, url, &[]);

@@ -46,7 +46,7 @@ async fn in_order(site: &TestSite, rest: &str) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn every_order_shows_every_post_once_and_in_that_order() {
+async fn pagination_shows_every_post_once_in_every_order() {
     let site = filled(95).await;
     for (path, rest) in [
         ("/", "order by hot desc, post_id desc"),

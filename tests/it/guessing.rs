@@ -52,7 +52,7 @@ async fn later(site: &TestSite) {
 }
 
 #[tokio::test]
-async fn five_tries_at_an_account_are_free_whatever_it_is_called_and_wherever_one_tries() {
+async fn five_log_in_attempts_are_free_for_each_account_by_name_or_email_from_any_network() {
     let site = throttled().await;
     let ada = site.member("ada").await;
     // A device that is not known.
@@ -93,7 +93,8 @@ async fn five_tries_at_an_account_are_free_whatever_it_is_called_and_wherever_on
 }
 
 #[tokio::test]
-async fn each_further_try_waits_longer_up_to_a_quarter_of_an_hour_and_a_quiet_one_forgives() {
+async fn each_further_log_in_attempt_waits_longer_up_to_a_quarter_of_an_hour_and_a_quiet_one_resets()
+ {
     let site = throttled().await;
     let stranger = site.visitor();
     for _ in 0..5 {
@@ -123,7 +124,7 @@ async fn each_further_try_waits_longer_up_to_a_quarter_of_an_hour_and_a_quiet_on
 }
 
 #[tokio::test]
-async fn a_stranger_who_guesses_keeps_nobody_out_of_a_device_of_theirs() {
+async fn password_guessing_by_a_stranger_locks_nobody_out_of_a_known_device() {
     let site = throttled().await;
     let ada = site.member("ada").await;
     let bob = site.member("bob").await;
@@ -166,7 +167,7 @@ async fn a_stranger_who_guesses_keeps_nobody_out_of_a_device_of_theirs() {
 }
 
 #[tokio::test]
-async fn a_network_has_thirty_tries_whomever_it_tries_and_others_have_their_own() {
+async fn a_network_has_a_rate_limit_of_thirty_log_in_attempts_over_all_accounts() {
     let site = throttled().await;
     let mut tries = 0;
     // Addresses in one /64 cost nothing, so they count as one.
@@ -188,7 +189,7 @@ async fn a_network_has_thirty_tries_whomever_it_tries_and_others_have_their_own(
 
 /// The first stranger on the way counts: what a client writes into the header itself is further left.
 #[tokio::test]
-async fn behind_a_proxy_the_client_counts_and_nothing_it_invents() {
+async fn behind_a_proxy_the_rate_limit_counts_the_client_address_and_no_forged_header() {
     let site = throttled().await;
     let mut tries = 0;
     for n in 0..35 {
@@ -216,7 +217,7 @@ async fn behind_a_proxy_the_client_counts_and_nothing_it_invents() {
 }
 
 #[tokio::test]
-async fn a_restart_forgets_no_try_at_an_account() {
+async fn a_restart_forgets_no_log_in_attempt() {
     let database: Database = database().await;
     let start = || {
         let mut site = TestSite::over(database.options(), "http://site.test");
@@ -234,7 +235,7 @@ async fn a_restart_forgets_no_try_at_an_account() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_tries_at_once_five_are_looked_at() {
+async fn of_many_concurrent_log_in_attempts_five_are_checked() {
     let site = throttled().await;
     site.member("ada").await;
     let tries: Vec<_> = (0..30)
@@ -255,7 +256,7 @@ async fn of_many_tries_at_once_five_are_looked_at() {
 }
 
 #[tokio::test]
-async fn a_network_makes_five_accounts_an_hour_and_what_was_typed_is_kept() {
+async fn the_rate_limit_allows_a_network_five_sign_ups_an_hour_and_keeps_what_was_typed() {
     let site = throttled().await;
     let sign_up = async |address: &str, n: usize| {
         let (name, email) = (format!("person{n}"), format!("person{n}@example.org"));
@@ -276,7 +277,7 @@ async fn a_network_makes_five_accounts_an_hour_and_what_was_typed_is_kept() {
 }
 
 #[tokio::test]
-async fn nobody_looks_through_names_and_addresses_for_those_that_are_taken() {
+async fn the_rate_limit_stops_a_search_for_taken_names_and_addresses() {
     let site = throttled().await;
     site.member("ada").await;
     let mut looks = 0;
@@ -293,7 +294,7 @@ async fn nobody_looks_through_names_and_addresses_for_those_that_are_taken() {
 }
 
 #[tokio::test]
-async fn an_address_gets_three_links_an_hour_whether_anybody_has_it_or_not() {
+async fn the_rate_limit_allows_an_address_three_links_an_hour_whether_or_not_it_has_an_account() {
     let office = PostOffice::open().await;
     let outgoing = office.outgoing();
     let site = TestSite::altered(|app| {
@@ -319,7 +320,7 @@ async fn an_address_gets_three_links_an_hour_whether_anybody_has_it_or_not() {
 }
 
 #[tokio::test]
-async fn a_site_that_is_told_so_counts_nothing() {
+async fn rate_limits_can_be_switched_off() {
     let site = TestSite::new().await;
     site.member("ada").await;
     for _ in 0..8 {
@@ -329,7 +330,7 @@ async fn a_site_that_is_told_so_counts_nothing() {
 }
 
 #[tokio::test]
-async fn a_free_try_that_waits_until_another_is_counted_is_free_all_the_same() {
+async fn a_free_log_in_attempt_that_waits_for_another_to_be_counted_stays_free() {
     let site = throttled().await;
     assert_eq!(log_in(&site.visitor(), "nobody-here", WRONG).await.status, 401);
     let mut another = site.db.begin().await.unwrap();
@@ -349,7 +350,7 @@ async fn a_free_try_that_waits_until_another_is_counted_is_free_all_the_same() {
 
 /// As many as may wait for their turn do, and more come again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_try_that_the_site_was_too_busy_to_look_at_does_not_count() {
+async fn a_log_in_attempt_that_a_busy_site_did_not_check_does_not_count() {
     let site = throttled().await;
     site.member("ada").await;
     let (is_over, is_full) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -397,7 +398,7 @@ async fn a_try_that_the_site_was_too_busy_to_look_at_does_not_count() {
 
 /// The work that the program does, because the time it takes depends on what else the machine does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unknown_name_a_wrong_password_and_a_suspended_person_cost_the_same_work() {
+async fn every_failed_log_in_costs_the_same_work_whatever_the_reason() {
     const ROUNDS: usize = 12;
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
@@ -437,7 +438,7 @@ async fn an_unknown_name_a_wrong_password_and_a_suspended_person_cost_the_same_w
 }
 
 #[tokio::test]
-async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_database_the_same() {
+async fn every_failed_log_in_runs_the_same_queries_whatever_the_reason() {
     let site = throttled().await;
     for name in ["ada", "eve"] {
         site.member(name).await;
@@ -459,7 +460,7 @@ async fn an_unknown_name_a_wrong_password_and_a_suspended_person_ask_the_databas
 
 /// There is one way in with two doors, and who is turned away at one is turned away at the other.
 #[tokio::test]
-async fn the_form_and_the_api_count_together_however_one_changes_between_them() {
+async fn the_log_in_form_and_the_api_share_their_rate_limits() {
     let site = throttled().await;
     let device = site.member("ada").await.cookie("device").unwrap();
     let program = site.caller_of("ada").await;
@@ -521,7 +522,7 @@ async fn the_form_and_the_api_count_together_however_one_changes_between_them() 
 }
 
 #[tokio::test]
-async fn the_form_and_the_api_make_five_accounts_and_send_three_links_together() {
+async fn the_form_and_the_api_share_the_rate_limits_of_sign_ups_and_links() {
     let office = PostOffice::open().await;
     let outgoing = office.outgoing();
     let site = TestSite::altered(|app| {

@@ -19,7 +19,7 @@ use crate::{
 const HEADER: &str = "id,title,url,points,comments,author,created_at\n";
 
 #[tokio::test]
-async fn a_file_comes_in_whole_and_once() {
+async fn a_csv_import_is_whole_and_idempotent() {
     let db = support::database().await;
     let first = file(&posts(1..=40));
 
@@ -83,7 +83,7 @@ async fn a_file_comes_in_whole_and_once() {
 }
 
 #[tokio::test]
-async fn bad_rows_are_named_by_their_lines_and_the_others_come_in() {
+async fn bad_csv_rows_are_named_by_line_and_the_others_are_imported() {
     let db = support::database().await;
     let mut text = HEADER.replace(",author", ",extra,author").into_bytes();
     let at = "2015-09-06T05:56:00Z";
@@ -153,7 +153,7 @@ async fn bad_rows_are_named_by_their_lines_and_the_others_come_in() {
 }
 
 #[tokio::test]
-async fn nobody_who_can_log_in_is_given_posts_or_votes() {
+async fn an_import_gives_no_posts_or_votes_to_members_who_can_log_in() {
     let db = support::database().await;
     sqlx::query(
         "insert into users (username, email, email_key, password_hash) values \
@@ -193,7 +193,7 @@ async fn nobody_who_can_log_in_is_given_posts_or_votes() {
 }
 
 #[tokio::test]
-async fn two_imports_at_once_double_nothing() {
+async fn two_concurrent_imports_duplicate_nothing() {
     let db = support::database().await;
     let file = file(&posts(1..=400));
     let arguments = ["import", "csv", file.to_str().unwrap()];
@@ -234,7 +234,7 @@ async fn an_import_that_is_killed_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_none_of_ours_is_one_clear_line() {
+async fn a_file_of_another_format_is_one_error_line() {
     let db = support::database().await;
     let directory = support::empty_directory("import");
     for (file, words) in [
@@ -256,7 +256,7 @@ async fn a_file_that_is_none_of_ours_is_one_clear_line() {
 }
 
 #[tokio::test]
-async fn the_demo_comes_once_and_never_among_namesakes() {
+async fn the_demo_is_imported_once_and_never_beside_accounts_of_the_same_names() {
     let db = support::database().await;
     let settings = [("DATABASE_URL", db.url.as_str())];
 

@@ -54,7 +54,7 @@ fn score(page: &str, post: i64) -> &str {
 }
 
 #[tokio::test]
-async fn whatever_is_done_through_either_face_a_reader_sees_on_the_next_page() {
+async fn every_change_through_pages_or_api_invalidates_the_page_cache() {
     let site = keeping().await;
     let ada = site.member("ada").await;
     let bob = site.program("bob").await;
@@ -108,7 +108,7 @@ async fn whatever_is_done_through_either_face_a_reader_sees_on_the_next_page() {
 }
 
 #[tokio::test]
-async fn nobody_sees_anothers_page_and_no_message_is_kept() {
+async fn the_page_cache_serves_no_page_of_another_viewer_and_no_flash_message() {
     let site = keeping().await;
     let ada = site.member("ada").await;
     let post = site.post_by("ada", "A post").await;
@@ -162,7 +162,7 @@ fn but_cursors(page: &support::Reply) -> String {
 }
 
 #[tokio::test]
-async fn a_list_that_members_share_is_to_the_letter_the_one_that_is_read_for_each() {
+async fn a_cached_list_for_members_equals_the_list_read_for_each_viewer() {
     let site = keeping().await;
     let (ada, bob) = (site.member("ada").await, site.member("bob").await);
     let mut posts = Vec::new();
@@ -207,7 +207,7 @@ async fn a_list_that_members_share_is_to_the_letter_the_one_that_is_read_for_eac
 }
 
 #[tokio::test]
-async fn members_who_share_a_list_see_at_once_what_anybody_changes_on_it() {
+async fn a_change_invalidates_the_cached_list_for_every_member() {
     let site = keeping().await;
     let (ada, bob, cyd) =
         (site.member("ada").await, site.member("bob").await, site.member("cyd").await);
@@ -250,7 +250,7 @@ async fn members_who_share_a_list_see_at_once_what_anybody_changes_on_it() {
 }
 
 #[tokio::test]
-async fn a_shared_list_that_cannot_be_read_is_a_fault_for_each_and_kept_for_none() {
+async fn a_cached_list_that_cannot_be_read_is_an_error_for_each_and_is_not_cached() {
     let site = keeping().await;
     let members = [site.member("ada").await, site.member("bob").await, site.member("cyd").await];
     site.post_by("ada", "A post").await;
@@ -270,7 +270,7 @@ async fn a_shared_list_that_cannot_be_read_is_a_fault_for_each_and_kept_for_none
 }
 
 #[tokio::test]
-async fn what_a_reader_has_already_is_not_sent_again() {
+async fn a_conditional_get_of_a_cached_page_is_a_304() {
     let site = keeping().await;
     let ada = site.member("ada").await;
     let post = site.post_by("ada", "A post").await;
@@ -310,7 +310,7 @@ async fn what_a_reader_has_already_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn many_who_ask_at_once_cost_one_page_and_the_next_cost_nothing() {
+async fn concurrent_requests_render_a_page_once_and_later_ones_hit_the_cache() {
     statements::listen();
     let site = keeping().await;
     site.post_by("ada", "A post").await;
@@ -368,7 +368,7 @@ async fn eventually(mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn a_change_in_one_process_is_seen_in_another() {
+async fn a_change_in_one_process_invalidates_the_cache_of_another() {
     let [here, there] = pair().await;
     let ada = here.member("ada").await;
     eventually(async || read(&there, "/users").await.contains(">ada<")).await;
@@ -426,7 +426,7 @@ fn last_id(heard: &str) -> &str {
 }
 
 #[tokio::test]
-async fn an_open_page_hears_of_votes_edits_and_new_posts_wherever_they_are_made() {
+async fn an_event_stream_sends_votes_edits_and_new_posts_of_every_process() {
     let [here, there] = pair().await;
     let ada = here.member("ada").await;
     let first = ada.post("/posts", &[("title", "First"), ("url", ""), ("body", "")]).await;
@@ -477,7 +477,7 @@ async fn site_page(visitor: &Visitor) -> String {
 }
 
 #[tokio::test]
-async fn streams_are_bounded_for_each_client_and_end_with_the_site() {
+async fn event_streams_are_limited_for_each_client_and_end_at_shutdown() {
     let stop = Shutdown::default();
     let site = TestSite::altered(|app| {
         app.live = Live::new(Versions::new(EVER), stop.clone(), true);

@@ -34,7 +34,7 @@ async fn latest(
 }
 
 #[tokio::test]
-async fn a_forgotten_password_is_replaced_through_a_link_that_works_once() {
+async fn a_password_reset_link_works_once() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let ada = member(&site, &office, "ada").await;
@@ -85,7 +85,7 @@ async fn a_forgotten_password_is_replaced_through_a_link_that_works_once() {
 }
 
 #[tokio::test]
-async fn only_the_newest_link_counts_and_none_after_half_an_hour_or_a_change() {
+async fn only_the_newest_reset_link_works_and_it_expires_after_half_an_hour_or_a_change() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let ada = member(&site, &office, "ada").await;
@@ -143,7 +143,7 @@ async fn only_the_newest_link_counts_and_none_after_half_an_hour_or_a_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_use_a_link_at_once_one_succeeds() {
+async fn of_many_concurrent_uses_of_a_reset_link_one_succeeds() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     member(&site, &office, "ada").await;
@@ -173,7 +173,7 @@ async fn of_many_who_use_a_link_at_once_one_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_browsers_that_confirm_an_address_at_once_one_does() {
+async fn of_two_concurrent_confirmations_of_an_address_one_succeeds() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let ada = site.member("ada").await;
@@ -194,7 +194,7 @@ async fn of_two_browsers_that_confirm_an_address_at_once_one_does() {
 }
 
 #[tokio::test]
-async fn another_address_voids_the_links_sent_to_the_old_one_and_a_suspended_person_has_none() {
+async fn an_email_change_or_a_suspension_invalidates_the_links_sent_before() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let ada = member(&site, &office, "ada").await;
@@ -226,7 +226,7 @@ async fn another_address_voids_the_links_sent_to_the_old_one_and_a_suspended_per
 
 /// An operator may call the site what they like.
 #[tokio::test]
-async fn a_letter_says_everything_as_text_in_both_of_its_forms() {
+async fn an_email_escapes_everything_in_its_text_and_html_parts() {
     let office = PostOffice::open().await;
     let outgoing = office.outgoing();
     let site = TestSite::altered(|app| {
@@ -243,7 +243,7 @@ async fn a_letter_says_everything_as_text_in_both_of_its_forms() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_link_learns_nothing_about_who_has_an_account() {
+async fn a_request_for_a_reset_link_does_not_reveal_who_has_an_account() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     for name in ["ada", "mike", "kate"] {
@@ -296,7 +296,7 @@ async fn who_asks_for_a_link_learns_nothing_about_who_has_an_account() {
 }
 
 #[tokio::test]
-async fn an_address_is_ones_own_once_its_link_was_followed() {
+async fn an_email_change_counts_once_its_link_was_followed() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let ada = member(&site, &office, "ada").await;
@@ -334,7 +334,7 @@ async fn an_address_is_ones_own_once_its_link_was_followed() {
 }
 
 #[tokio::test]
-async fn a_letter_goes_to_the_host_as_every_server_knows_it() {
+async fn an_email_is_sent_to_the_punycode_form_of_the_host() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let fields = [("username", "ada"), ("email", "Ada@BÜCHER.example"), ("password", PASSWORD)];
@@ -344,7 +344,7 @@ async fn a_letter_goes_to_the_host_as_every_server_knows_it() {
 
 /// The link for the thief's address would outlive the owner's new password.
 #[tokio::test]
-async fn no_link_is_kept_for_who_proved_it_before_all_was_ended() {
+async fn no_link_is_sent_for_a_password_checked_before_all_sessions_ended() {
     use social_post::{
         identity::UserId,
         users::{Email, credentials::Authenticated, links::db::create_for_email},
@@ -365,7 +365,7 @@ async fn no_link_is_kept_for_who_proved_it_before_all_was_ended() {
 }
 
 #[tokio::test]
-async fn an_address_of_somebody_else_is_not_given_away() {
+async fn an_email_change_does_not_reveal_that_an_address_is_taken() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let ada = member(&site, &office, "ada").await;
@@ -402,7 +402,7 @@ async fn an_address_of_somebody_else_is_not_given_away() {
 }
 
 #[tokio::test]
-async fn a_site_without_mail_says_whom_to_ask_and_an_operator_gives_a_link() {
+async fn without_mail_a_member_asks_the_operator_who_makes_a_reset_link() {
     let site = TestSite::new().await;
     site.member("ada").await;
     let page = site.visitor().get("/password/forgot").await;
@@ -416,7 +416,7 @@ async fn a_site_without_mail_says_whom_to_ask_and_an_operator_gives_a_link() {
 }
 
 #[tokio::test]
-async fn a_mail_server_that_is_away_changes_nothing_for_who_asks() {
+async fn a_mail_server_that_is_away_does_not_change_the_response() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     drop(office);

@@ -270,7 +270,7 @@ async fn nothing_that_people_write_is_ever_more_than_plain_text_with_links() {
 
 /// The work on a request is bounded by three seconds: what took longer would be a 503.
 #[tokio::test]
-async fn a_text_made_to_be_slow_or_to_grow_is_shown_and_stays_small() {
+async fn a_text_built_to_be_slow_or_to_grow_renders_and_stays_small() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let fill = |piece: &str| piece.repeat(39_900 / piece.chars().count());
@@ -407,7 +407,7 @@ async fn only_an_address_of_the_web_is_a_link_wherever_it_is_written() {
 
 /// A page may lead elsewhere only by what people wrote, and says of each such link that it is theirs.
 #[tokio::test]
-async fn every_way_off_the_site_says_that_it_is_somebodys_own() {
+async fn every_external_link_is_nofollow_ugc() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let body = "[a](https://a.test) <https://b.test> https://c.test/x ![d](https://d.test/d.png) \
@@ -461,7 +461,7 @@ async fn the_site_itself_follows_no_link() {
 
 /// In one line nothing may hide or turn around; a text of many lines is set apart from the page.
 #[tokio::test]
-async fn what_cannot_be_seen_or_turns_the_text_around_is_in_no_title() {
+async fn invisible_and_bidi_characters_are_removed_from_titles() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let controls = (0u32..0x20).chain(0x7F..0xA0);

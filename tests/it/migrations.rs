@@ -96,7 +96,7 @@ async fn every_migration_goes_up_down_and_up_again_on_a_database_with_rows() {
 }
 
 #[tokio::test]
-async fn to_look_at_the_state_writes_nothing() {
+async fn migrate_status_writes_nothing() {
     let database = empty_database().await;
     let steps = migrations::status(&database.pool).await.unwrap();
     assert!(steps.iter().all(|step| step.state == State::Pending));
@@ -108,7 +108,7 @@ async fn to_look_at_the_state_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_ahead_changed_or_half_done_is_named() {
+async fn a_schema_that_is_ahead_changed_or_half_migrated_is_named() {
     let database = empty_database().await;
     let db = &database.pool;
     migrations::migrate(db, Target::Up).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_schema_that_is_ahead_changed_or_half_done_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_that_migrate_at_once_wait_for_each_other() {
+async fn concurrent_migrations_wait_for_each_other() {
     let database = empty_database().await;
     let mut all = tokio::task::JoinSet::new();
     for _ in 0..4 {
@@ -290,7 +290,7 @@ fn watch_waits(db: PgPool, is_over: Arc<AtomicBool>) -> tokio::task::JoinHandle<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_site_serves_while_its_schema_goes_back_and_forth_on_a_filled_database() {
+async fn the_site_serves_while_migrations_go_down_and_up_on_a_filled_database() {
     let database = database().await;
     let db = &database.pool;
     fill_a_lot(db).await;
@@ -347,7 +347,7 @@ async fn the_site_serves_while_its_schema_goes_back_and_forth_on_a_filled_databa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_forecast_names_locks_and_losses_and_changes_nothing() {
+async fn a_migration_forecast_names_locks_and_losses_and_changes_nothing() {
     let database = database().await;
     let db = &database.pool;
     let before = schema(db).await;
@@ -399,7 +399,7 @@ async fn a_forecast_names_locks_and_losses_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_index_stays_until_the_one_in_its_place_is_there_whichever_way() {
+async fn a_migration_keeps_an_index_until_its_replacement_exists_up_and_down() {
     let database = database().await;
     let db = &database.pool;
     fill(db).await;
@@ -435,7 +435,7 @@ async fn an_index_stays_until_the_one_in_its_place_is_there_whichever_way() {
 }
 
 #[tokio::test]
-async fn a_migration_that_was_broken_off_before_its_index_was_built_is_finished_by_the_next_up() {
+async fn a_migration_interrupted_before_its_index_was_built_is_finished_by_the_next_up() {
     let database = database().await;
     let db = &database.pool;
     fill(db).await;

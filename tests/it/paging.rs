@@ -154,7 +154,7 @@ fn repeated(seen: &[i64]) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_post_comes_twice_and_none_that_stood_still_is_missed_while_twenty_people_vote() {
+async fn pagination_repeats_no_post_and_misses_none_that_stayed_while_twenty_people_vote() {
     const POSTS: i64 = 5000;
     let site = filled(POSTS).await;
     let crowd = Crowd::start(&site, POSTS).await;
@@ -197,7 +197,7 @@ const MOVING: [&str; 7] = [
 
 /// What else must not bring a post back: each way down that there is.
 #[tokio::test]
-async fn a_post_that_falls_past_the_reader_does_not_come_back_whichever_way_it_fell() {
+async fn pagination_does_not_repeat_a_post_that_fell_past_the_cursor() {
     for (at, path) in MOVING.iter().enumerate() {
         let site = TestSite::new().await;
         // Written within a minute, so that votes alone decide; the higher the id, the further up.
@@ -275,7 +275,7 @@ async fn a_post_that_falls_past_the_reader_does_not_come_back_whichever_way_it_f
 
 /// Whoever reads the source can make one up; it must only do no harm.
 #[tokio::test]
-async fn a_cursor_with_a_state_that_postgres_would_not_take_is_a_400() {
+async fn a_cursor_with_a_snapshot_that_postgres_rejects_is_a_400() {
     let site = filled(40).await;
     for (state, status) in [
         ("1:2:", 200),
@@ -297,7 +297,7 @@ async fn a_cursor_with_a_state_that_postgres_would_not_take_is_a_400() {
 
 /// As after a restore from a dump: the numbers of transactions begin anew.
 #[tokio::test]
-async fn falls_of_another_cluster_hide_nothing() {
+async fn falls_recorded_on_another_cluster_hide_no_post() {
     let site = filled(70).await;
     sqlx::query(
         "update post_ranks set fell_at = now(), fell_from = 1000, fell_in = '9000000000000'",

@@ -1,7 +1,7 @@
 use crate::support::{PASSWORD, TestSite};
 
 #[tokio::test]
-async fn somebody_signs_up_and_is_logged_in() {
+async fn a_sign_up_starts_a_session() {
     let site = TestSite::new().await;
     let ada = site.visitor();
 
@@ -21,7 +21,7 @@ async fn somebody_signs_up_and_is_logged_in() {
 }
 
 #[tokio::test]
-async fn every_error_of_a_sign_up_stands_under_its_field_and_what_was_typed_is_kept() {
+async fn every_error_of_a_sign_up_is_under_its_field_and_what_was_typed_is_kept() {
     let site = TestSite::new().await;
     let visitor = site.visitor();
     let secret = "tooshort";
@@ -40,7 +40,7 @@ async fn every_error_of_a_sign_up_stands_under_its_field_and_what_was_typed_is_k
 }
 
 #[tokio::test]
-async fn a_name_or_an_address_is_taken_in_whatever_case_it_comes() {
+async fn usernames_and_email_addresses_are_unique_in_any_case() {
     let site = TestSite::new().await;
     site.member("Ada").await;
     let sign_up = async |username: &str, email: &str| {
@@ -64,7 +64,7 @@ async fn a_name_or_an_address_is_taken_in_whatever_case_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_who_race_for_a_name_one_has_it() {
+async fn of_many_concurrent_sign_ups_with_one_name_one_succeeds() {
     let site = TestSite::new().await;
     let mut racers = tokio::task::JoinSet::new();
     for n in 0..20 {
@@ -89,7 +89,7 @@ async fn of_many_who_race_for_a_name_one_has_it() {
 }
 
 #[tokio::test]
-async fn one_logs_in_by_name_or_address_and_goes_on_where_one_was() {
+async fn a_member_logs_in_by_name_or_email_and_returns_to_the_same_page() {
     let site = TestSite::new().await;
     site.member("Ada").await;
     for login in ["ada", "ADA", "ada@example.org", " Ada@Example.org "] {
@@ -103,7 +103,7 @@ async fn one_logs_in_by_name_or_address_and_goes_on_where_one_was() {
 }
 
 #[tokio::test]
-async fn a_page_that_needs_a_log_in_leads_there_and_back() {
+async fn a_page_that_needs_a_session_redirects_to_the_log_in_and_back() {
     let site = TestSite::new().await;
     let stranger = site.visitor();
 
@@ -115,7 +115,7 @@ async fn a_page_that_needs_a_log_in_leads_there_and_back() {
 }
 
 #[tokio::test]
-async fn nothing_in_next_leads_off_the_site() {
+async fn the_next_parameter_never_redirects_off_the_site() {
     let site = TestSite::new().await;
     site.member("ada").await;
     for next in [
@@ -140,7 +140,7 @@ async fn nothing_in_next_leads_off_the_site() {
 }
 
 #[tokio::test]
-async fn an_unknown_user_a_wrong_password_and_a_suspended_person_get_the_same_answer() {
+async fn every_failed_log_in_gets_the_same_response_whatever_the_reason() {
     let site = TestSite::new().await;
     site.member("ada").await;
     site.member("sue").await;
@@ -173,7 +173,7 @@ async fn an_unknown_user_a_wrong_password_and_a_suspended_person_get_the_same_an
 }
 
 #[tokio::test]
-async fn people_are_listed_with_the_number_of_their_posts_none_included() {
+async fn people_are_listed_with_the_number_of_their_posts_even_without_posts() {
     let site = TestSite::new().await;
     for name in ["ada", "bob"] {
         site.member(name).await;
@@ -200,7 +200,7 @@ async fn people_are_listed_with_the_number_of_their_posts_none_included() {
 }
 
 #[tokio::test]
-async fn each_person_has_one_address_in_the_names_own_spelling() {
+async fn a_profile_has_one_canonical_path_in_the_spelling_of_the_name() {
     let site = TestSite::new().await;
     site.member("Ada-L").await;
     let visitor = site.visitor();
@@ -218,7 +218,7 @@ async fn each_person_has_one_address_in_the_names_own_spelling() {
 }
 
 #[tokio::test]
-async fn who_signs_up_instead_goes_on_where_they_were_too() {
+async fn a_sign_up_instead_of_a_log_in_returns_to_the_same_page_too() {
     let site = TestSite::new().await;
     let ada = site.visitor();
 
@@ -249,7 +249,7 @@ async fn who_signs_up_instead_goes_on_where_they_were_too() {
 }
 
 #[tokio::test]
-async fn a_form_with_errors_says_so_in_its_title_and_begins_at_the_first_of_them() {
+async fn a_form_with_errors_says_so_in_its_title_and_focuses_the_first() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let stranger = site.visitor();
@@ -276,7 +276,7 @@ async fn a_form_with_errors_says_so_in_its_title_and_begins_at_the_first_of_them
 }
 
 #[tokio::test]
-async fn no_page_gives_a_u_0000_back_as_it_came() {
+async fn no_page_echoes_a_u_0000() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     for (by, path, fields) in [
@@ -292,7 +292,7 @@ async fn no_page_gives_a_u_0000_back_as_it_came() {
 }
 
 #[tokio::test]
-async fn everyone_is_on_exactly_one_page_of_people() {
+async fn pagination_shows_every_person_once() {
     let site = TestSite::new().await;
     sqlx::query("insert into users (username) select 'person' || n from generate_series(1, 120) n")
         .execute(&site.db)

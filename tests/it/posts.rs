@@ -75,7 +75,7 @@ async fn only_the_author_may_change_a_post() {
 }
 
 #[tokio::test]
-async fn a_form_that_does_not_hold_comes_back_with_what_was_typed() {
+async fn an_invalid_form_keeps_what_was_typed() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let page = publish(&ada, "Fine", "", "").await;
@@ -145,7 +145,7 @@ async fn an_expired_session_loses_nothing_that_was_typed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_hangs_is_told_in_seconds_and_loses_nothing_that_was_typed() {
+async fn a_hanging_database_times_out_in_seconds_and_loses_nothing_that_was_typed() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let typed = [("title", "Kept <title>"), ("body", "Hours of work")];
@@ -212,7 +212,7 @@ async fn a_posts_title_is_the_only_heading_of_its_article() {
 }
 
 #[tokio::test]
-async fn each_post_has_one_address() {
+async fn a_post_has_one_canonical_path() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     assert_eq!(site.visitor().get(&format!("/posts/{post}")).await.status, 200);
@@ -241,8 +241,7 @@ async fn each_post_has_one_address() {
 // --- Two at once ---
 
 #[tokio::test]
-async fn an_edit_of_a_post_that_has_changed_meanwhile_shows_both_and_replaces_at_the_second_press()
-{
+async fn an_edit_conflict_shows_both_versions_and_replaces_on_the_second_submit() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let page = publish(&ada, "First", "", "As it was").await;
@@ -304,7 +303,7 @@ async fn the_version_of_an_edit_survives_a_preview_a_mistake_and_an_expired_sess
 }
 
 #[tokio::test]
-async fn a_version_or_key_that_nobody_gave_out_is_refused() {
+async fn an_invented_version_or_idempotency_key_is_refused() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let page = publish(&ada, "First", "", "").await;
@@ -326,7 +325,7 @@ async fn a_version_or_key_that_nobody_gave_out_is_refused() {
 /// Of edits that start from the same text one is saved and the other is told; what is deleted stays
 /// deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn edits_and_deletions_at_once_lose_nothing_unsaid_and_bring_nothing_back() {
+async fn concurrent_edits_and_deletions_lose_nothing_silently_and_restore_nothing() {
     let site = TestSite::new().await;
     let ada = Arc::new(site.member("ada").await);
     for round in 0..200 {
@@ -371,7 +370,7 @@ async fn edits_and_deletions_at_once_lose_nothing_unsaid_and_bring_nothing_back(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_form_sent_twenty_times_at_once_makes_one_post_and_leads_to_it_every_time() {
+async fn an_idempotency_key_sent_twenty_times_at_once_makes_one_post_and_redirects_to_it() {
     let site = TestSite::new().await;
     let (ada, bob) = (Arc::new(site.member("ada").await), site.member("bob").await);
     let form = ada.get("/posts/new").await;
@@ -403,7 +402,7 @@ async fn a_form_sent_twenty_times_at_once_makes_one_post_and_leads_to_it_every_t
 
 /// As happens when the answer got lost, or with the browser's way back.
 #[tokio::test]
-async fn another_text_in_a_form_that_was_published_is_neither_lost_nor_published_unasked() {
+async fn an_idempotency_key_with_another_text_neither_loses_nor_publishes_it() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let key = uuid::Uuid::now_v7().to_string();
@@ -429,7 +428,7 @@ async fn another_text_in_a_form_that_was_published_is_neither_lost_nor_published
 }
 
 #[tokio::test]
-async fn the_key_of_a_form_survives_a_preview_a_mistake_and_an_expired_session() {
+async fn the_idempotency_key_of_a_form_survives_a_preview_a_mistake_and_an_expired_session() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let form = ada.get("/posts/new").await;
@@ -449,7 +448,7 @@ async fn the_key_of_a_form_survives_a_preview_a_mistake_and_an_expired_session()
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_a_day() {
+async fn an_idempotency_key_expires_after_a_day() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     for title in ["Old", "New"] {
@@ -468,7 +467,7 @@ async fn a_key_is_forgotten_after_a_day() {
 
 /// The row is locked by a deletion that ends only when the request has come to ask for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_that_goes_while_its_request_runs_takes_nothing_typed_with_it() {
+async fn an_account_deleted_during_a_request_loses_nothing_that_was_typed() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let vote = format!("/posts/{post}/vote");
@@ -523,7 +522,7 @@ async fn ranked(site: &TestSite, count: i64) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn a_post_says_why_it_is_where_it_is_and_so_does_the_api() {
+async fn pages_and_api_explain_the_rank_of_a_post() {
     let site = TestSite::new().await;
     let order = ranked(&site, 30).await;
     let bob = site.program("bob").await;
@@ -576,7 +575,7 @@ async fn a_post_says_why_it_is_where_it_is_and_so_does_the_api() {
 }
 
 #[tokio::test]
-async fn places_are_counted_as_far_as_a_thousand() {
+async fn ranks_are_counted_up_to_a_thousand() {
     let site = TestSite::new().await;
     ranked(&site, 1002).await;
     for (id, place, words) in [

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     process::{Child, Command, Output, Stdio},
     sync::{Arc, Mutex},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -42,6 +43,8 @@ pub struct Program {
     pub child: Child,
     pub address: SocketAddr,
     pub log: Arc<Mutex<String>>,
+    /// Copies the program's standard error to `log` until its end.
+    reader: JoinHandle<()>,
 }
 
 impl Program {
@@ -63,7 +66,7 @@ impl Program {
         let log = Arc::new(Mutex::new(String::new()));
         let (send, listening) = tokio::sync::oneshot::channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        std::thread::spawn({
+        let reader = std::thread::spawn({
             let log = log.clone();
             let mut send = Some(send);
             move || {
@@ -84,7 +87,7 @@ impl Program {
         });
         let port = timeout(PATIENCE, listening).await.ok().and_then(Result::ok);
         let port = port.unwrap_or_else(|| panic!("it does not listen: {}", log.lock().unwrap()));
-        Program { child, address: SocketAddr::from(([127, 0, 0, 1], port)), log }
+        Program { child, address: SocketAddr::from(([127, 0, 0, 1], port)), log, reader }
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -92,16 +95,30 @@ impl Program {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
-    /// Its exit code, once it has ended.
+    /// Its exit code, once it has exited and the log is complete.
     pub async fn ended(&mut self) -> Option<i32> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            let status = self.child.try_wait().unwrap();
+            if let Some(status) = status.filter(|_| self.reader.is_finished()) {
                 return status.code();
             }
             sleep(Duration::from_millis(10)).await;
         }
         panic!("it does not end: {}", self.log.lock().unwrap());
+    }
+
+    /// The log, once it contains `words`.
+    pub async fn log_with(&self, words: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let log = self.log.lock().unwrap().clone();
+            if log.contains(words) {
+                return log;
+            }
+            assert!(started.elapsed() < PATIENCE, "no {words:?} in the log: {log}");
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn ask(&self, request: impl AsRef<[u8]>) -> Reply {

@@ -10,7 +10,7 @@ use sqlx::{Column as _, Either, Executor as _, TypeInfo as _, postgres::PgTypeIn
 use crate::support::database;
 
 #[tokio::test]
-async fn every_recorded_query_fits_the_schema_as_it_is() {
+async fn every_recorded_query_matches_the_current_schema() {
     let database = database().await;
     let mut connection = database.pool.acquire().await.unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");

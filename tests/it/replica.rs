@@ -48,7 +48,7 @@ fn reads_from_standby(site: &TestSite) -> bool {
 }
 
 #[tokio::test]
-async fn what_may_be_late_is_read_from_the_replica_and_what_one_has_written_is_not() {
+async fn the_replica_serves_reads_except_for_clients_who_have_just_written() {
     let pair = Pair::new().await;
     let first = site(&pair).await;
     // Another process of the same site.
@@ -154,7 +154,7 @@ async fn keep_reading(visitor: Visitor, stop: Arc<AtomicBool>, count: Arc<Atomic
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_dies_or_hangs_is_left_out_without_a_failed_request_and_comes_back() {
+async fn a_dead_or_hanging_replica_is_skipped_without_a_failed_request_and_used_again_later() {
     let pair = Pair::new().await;
     let site = site(&pair).await;
     let member = site.member("ada").await;
@@ -203,7 +203,7 @@ async fn a_replica_that_dies_or_hangs_is_left_out_without_a_failed_request_and_c
 }
 
 #[tokio::test]
-async fn while_the_primary_is_away_the_replica_still_shows_strangers_what_there_is() {
+async fn without_the_primary_the_replica_still_serves_anonymous_readers() {
     let pair = Pair::new().await;
     let site = site(&pair).await;
     site.post_by("ada", "A lasting kettle").await;

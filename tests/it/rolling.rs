@@ -147,7 +147,7 @@ async fn start_on(database: &Database, port: &str) -> Program {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn processes_that_are_replaced_in_turn_lose_no_form_on_kept_connections() {
+async fn a_rolling_restart_loses_no_form_on_keep_alive_connections() {
     let crowd = Crowd::of(12).await;
     let ports = [free_port().await, free_port().await];
     let upstreams = ports.each_ref().map(|port| port.parse().unwrap());
@@ -197,7 +197,7 @@ fn activated(socket: &OwnedFd, settings: &[(&str, &str)]) -> Command {
 
 /// The only process there is, replaced again and again: who comes meanwhile waits at the socket.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_at_a_socket_that_stays_open_is_replaced_and_nobody_is_refused() {
+async fn a_restart_with_socket_activation_refuses_no_connection() {
     let crowd = Crowd::of(8).await;
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -233,7 +233,7 @@ async fn a_process_at_a_socket_that_stays_open_is_replaced_and_nobody_is_refused
 }
 
 #[test]
-fn what_is_handed_over_and_is_no_tcp_socket_that_listens_stops_the_start() {
+fn an_inherited_socket_that_is_not_a_listening_tcp_socket_stops_the_start() {
     let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let connected = std::net::TcpStream::connect(listening.local_addr().unwrap()).unwrap();
     let (unix, _other) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -252,7 +252,7 @@ fn what_is_handed_over_and_is_no_tcp_socket_that_listens_stops_the_start() {
 
 /// Each holds nothing that the other would miss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_processes_on_one_database_each_knows_what_the_other_did() {
+async fn two_processes_on_one_database_each_see_what_the_other_did() {
     let database = database().await;
     let (one, other) = tokio::join!(Program::start(&database.url), Program::start(&database.url));
     let account = [("username", "ada"), ("email", "ada@example.org"), ("password", PASSWORD)];

@@ -6,7 +6,7 @@ async fn publish(by: &Visitor, title: &str, body: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn words_are_found_in_any_form_in_title_and_text_and_marked() {
+async fn search_finds_and_highlights_words_in_any_form_in_title_and_text() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let text = publish(&ada, "About something else", "Here somebody runs marathons.").await;
@@ -26,7 +26,7 @@ async fn words_are_found_in_any_form_in_title_and_text_and_marked() {
 }
 
 #[tokio::test]
-async fn a_result_shows_plain_text_around_the_words_and_where_it_is_cut() {
+async fn a_search_excerpt_is_plain_text_around_the_words_and_shows_where_it_is_cut() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let filler = "Es war einmal ein kleines Dorf am Fluss. ".repeat(12);
@@ -54,7 +54,7 @@ async fn a_result_shows_plain_text_around_the_words_and_where_it_is_cut() {
 }
 
 #[tokio::test]
-async fn names_small_words_and_other_languages_are_found_too() {
+async fn search_finds_names_stop_words_and_other_languages() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     for (title, query) in [
@@ -69,7 +69,7 @@ async fn names_small_words_and_other_languages_are_found_too() {
 }
 
 #[tokio::test]
-async fn results_come_by_relevance_date_or_votes() {
+async fn search_results_are_ordered_by_relevance_date_or_votes() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let liked = publish(&ada, "Unrelated title", "an owl in the text").await;
@@ -86,7 +86,7 @@ async fn results_come_by_relevance_date_or_votes() {
 }
 
 #[tokio::test]
-async fn every_result_is_on_exactly_one_page_in_every_order() {
+async fn pagination_shows_every_search_result_once_in_every_order() {
     let site = TestSite::new().await;
     for n in 0..75 {
         let title = if n % 3 == 0 { "owl owl".to_owned() } else { format!("owl number {n}") };
@@ -109,7 +109,7 @@ async fn every_result_is_on_exactly_one_page_in_every_order() {
 }
 
 #[tokio::test]
-async fn newest_first_goes_on_behind_the_bound() {
+async fn newest_first_continues_past_the_limit_of_ranked_results() {
     let site = TestSite::new().await;
     site.post_by("ada", "owl").await;
     for statement in [
@@ -152,7 +152,7 @@ async fn scatter(db: &sqlx::PgPool, posts: i32) {
 }
 
 #[tokio::test]
-async fn to_look_at_the_newest_days_first_changes_no_answer() {
+async fn reading_the_newest_days_first_changes_no_search_result() {
     let site = TestSite::new().await;
     site.post_by("ada", "all").await;
     scatter(&site.db, 1500).await;
@@ -176,7 +176,7 @@ async fn to_look_at_the_newest_days_first_changes_no_answer() {
 }
 
 #[tokio::test]
-async fn a_stretch_of_days_is_covered_once_and_by_few_names() {
+async fn a_range_of_days_is_covered_once_and_by_few_bands() {
     let site = TestSite::new().await;
     let wrong = "
         select count(*) from generate_series(-1203, 12000, 401) oldest, unnest(array[0, 1, 9, 10, 99, 777, 4321]) more,
@@ -190,7 +190,7 @@ async fn a_stretch_of_days_is_covered_once_and_by_few_names() {
 }
 
 #[tokio::test]
-async fn what_only_the_oldest_posts_say_is_found_behind_thousands() {
+async fn search_finds_words_that_only_the_oldest_posts_have_behind_thousands() {
     let site = TestSite::new().await;
     let filler = site.post_by("ada", "all").await;
     scatter(&site.db, 6000).await;
@@ -223,7 +223,7 @@ async fn what_only_the_oldest_posts_say_is_found_behind_thousands() {
 }
 
 #[tokio::test]
-async fn a_typing_error_finds_titles_that_look_alike() {
+async fn a_typo_finds_similar_titles() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Introducing the Kubernetes gateway").await;
     let found = site.visitor().get("/search?q=kuberntes").await;
@@ -232,7 +232,7 @@ async fn a_typing_error_finds_titles_that_look_alike() {
 }
 
 #[tokio::test]
-async fn a_typing_error_is_compared_with_the_newest_titles_and_not_with_all() {
+async fn a_typo_is_compared_with_the_newest_titles_only() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Introducing the Kubernetes gateway").await;
     scatter(&site.db, 10_000).await;
@@ -250,7 +250,8 @@ async fn a_typing_error_is_compared_with_the_newest_titles_and_not_with_all() {
 }
 
 #[tokio::test]
-async fn swapped_missing_and_doubled_letters_find_what_was_meant_and_nonsense_finds_nothing() {
+async fn typos_with_swapped_missing_or_doubled_letters_find_what_was_meant_and_nonsense_finds_nothing()
+ {
     let site = TestSite::new().await;
     let titles = [
         "A public library without walls",
@@ -285,14 +286,14 @@ async fn swapped_missing_and_doubled_letters_find_what_was_meant_and_nonsense_fi
 }
 
 #[tokio::test]
-async fn one_character_is_enough_where_it_is_a_word() {
+async fn search_finds_a_single_character_that_is_a_word() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "雨 が 降る").await;
     assert_eq!(site.visitor().get("/search?q=%E9%9B%A8").await.posts(), [post]);
 }
 
 #[tokio::test]
-async fn a_search_that_finds_nothing_helps_on() {
+async fn a_search_without_results_suggests_what_to_do() {
     let site = TestSite::new().await;
     site.post_by("ada", "Hello").await;
     let visitor = site.visitor();

@@ -30,7 +30,7 @@ const ANYWHERE: (&str, &str) = ("LISTEN_ADDR", "127.0.0.1:0");
 // --- Passwords ---
 
 #[tokio::test]
-async fn every_password_is_kept_as_an_argon2id_hash_with_a_salt_of_its_own() {
+async fn every_password_is_stored_as_an_argon2id_hash_with_its_own_salt() {
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
     site.member("ada").await;
@@ -69,7 +69,7 @@ async fn every_password_is_kept_as_an_argon2id_hash_with_a_salt_of_its_own() {
 
 /// Two hundred at once are more than can be hashed before anybody loses timeouts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rush_of_log_ins_is_told_to_come_back_and_keeps_no_reader_waiting() {
+async fn a_flood_of_log_ins_gets_503_with_retry_after_and_delays_no_reader() {
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
     site.member("ada").await;
@@ -116,7 +116,7 @@ async fn a_rush_of_log_ins_is_told_to_come_back_and_keeps_no_reader_waiting() {
 // --- Secrets of the operator ---
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_can_be_given_where_ps_would_show_it_or_is_ever_printed() {
+async fn no_secret_is_an_argument_or_is_ever_printed() {
     for arguments in [
         &["serve", "--database-url", "postgres://u:canary7f3a@h/d"][..],
         &["--database-url=postgres://u:canary7f3a@h/d"],
@@ -168,7 +168,7 @@ async fn no_secret_can_be_given_where_ps_would_show_it_or_is_ever_printed() {
 
 /// The site never needs more of its database than its rows.
 #[tokio::test]
-async fn a_role_that_may_not_change_the_schema_is_enough() {
+async fn a_database_role_without_ddl_rights_is_enough() {
     let database = database().await;
     let options = database.options_of_a_mere_writer().await;
     let site = TestSite::over(options, "http://site.test");
@@ -218,7 +218,7 @@ pub async fn entries(program: &mut Program) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_matters_for_security_is_in_the_log_one_line_each_whatever_is_sent() {
+async fn security_events_are_logged_in_one_line_each_whatever_is_sent() {
     let database = database().await;
     let settings = [ANYWHERE, ("LOG_FORMAT", "json")];
     let mut program = Program::start_with(&database.url, &settings).await;
@@ -283,7 +283,7 @@ async fn what_matters_for_security_is_in_the_log_one_line_each_whatever_is_sent(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_changes_of_ones_account_and_what_is_too_often_is_in_the_log() {
+async fn account_changes_and_rate_limit_refusals_are_logged() {
     let database = database().await;
     let settings = [ANYWHERE, ("LOG_FORMAT", "json"), ("RATE_LIMITS", "on")];
     let mut program = Program::start_with(&database.url, &settings).await;
@@ -348,7 +348,7 @@ async fn what_one_changes_of_ones_account_and_what_is_too_often_is_in_the_log() 
 
 /// A bad cookie costs the log no more than a good one, whatever it is asked for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_bad_cookies_says_nothing_in_the_log() {
+async fn a_flood_of_bad_cookies_logs_nothing() {
     const COUNT: usize = 2000;
     let database = database().await;
     let everything = "trace,social_post=warn,social_post::cli::serve=info";
@@ -427,7 +427,7 @@ async fn a_handler_that_panics_is_a_500_and_the_site_lives_on() {
 }
 
 #[tokio::test]
-async fn a_search_that_takes_too_long_is_ended_and_said() {
+async fn a_search_that_takes_too_long_times_out_and_says_so() {
     let site = TestSite::new().await;
     site.post_by("ada", "A title").await;
     site.db

@@ -66,7 +66,7 @@ async fn over_https_the_cookie_is_bound_to_this_host_and_over_http_it_has_anothe
 }
 
 #[tokio::test]
-async fn only_the_exact_name_authenticates() {
+async fn only_a_cookie_with_the_exact_name_authenticates() {
     let site = TestSite::at("https://site.test").await;
     let ada = site.member("ada").await;
     let id = ada.cookie("__Host-sid").unwrap();
@@ -125,7 +125,7 @@ async fn only_the_exact_name_authenticates() {
 }
 
 #[tokio::test]
-async fn logging_in_makes_a_new_id_and_kills_the_old_one_even_another_persons() {
+async fn a_log_in_makes_a_new_session_id_and_ends_the_old_session_even_of_another_member() {
     let site = TestSite::new().await;
     site.member("bob").await;
     let visitor = site.member("ada").await;
@@ -143,7 +143,7 @@ async fn logging_in_makes_a_new_id_and_kills_the_old_one_even_another_persons() 
 }
 
 #[tokio::test]
-async fn an_invented_id_is_never_adopted_and_leaves_nothing() {
+async fn an_invented_session_id_is_never_adopted_and_leaves_nothing() {
     let site = TestSite::new().await;
     site.member("ada").await;
     let before = site.count("select count(*) from tower_sessions.session").await;
@@ -160,7 +160,7 @@ async fn an_invented_id_is_never_adopted_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn logging_out_ends_the_session_on_the_server_and_in_the_browser() {
+async fn a_log_out_ends_the_session_on_the_server_and_in_the_browser() {
     let site = TestSite::at("https://site.test").await;
     let ada = site.member("ada").await;
     let id = ada.cookie("__Host-sid").unwrap();
@@ -242,7 +242,7 @@ async fn logged_in(site: &TestSite, user: i64) -> Visitor {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_ended_from_elsewhere_stays_over_however_busily_it_is_used() {
+async fn a_session_revoked_elsewhere_stays_ended_while_it_is_in_use() {
     let site = TestSite::new().await;
     let post = site.post_by("cy", "Hello").await;
     for round in 0..32 {
@@ -311,7 +311,7 @@ async fn reset_by_link(site: &TestSite, user: i64) -> Reply {
 
 /// Who knew the old password, and was being let in as it was changed, is not in afterwards.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_in_begun_before_everything_was_ended_does_not_outlive_it() {
+async fn a_log_in_begun_before_all_sessions_ended_starts_none() {
     let database = database().await;
     let mut site = TestSite::over(database.options(), "http://site.test");
     site.app.throttle = Throttle::new(true);
@@ -371,7 +371,7 @@ async fn a_log_in_begun_before_everything_was_ended_does_not_outlive_it() {
 }
 
 #[tokio::test]
-async fn the_database_holds_no_id_that_a_browser_holds() {
+async fn the_database_stores_only_hashes_of_session_ids() {
     let site = TestSite::new().await;
     let id = site.member("ada").await.cookie("sid").unwrap();
     let rows: Vec<(String, Vec<u8>)> =
@@ -391,7 +391,7 @@ async fn the_database_holds_no_id_that_a_browser_holds() {
 }
 
 #[tokio::test]
-async fn the_databases_clock_ends_sessions_idle_or_old() {
+async fn sessions_expire_idle_or_absolute_by_the_database_clock() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let cookie = ada.cookie_header();
@@ -428,7 +428,7 @@ async fn a_suspension_counts_at_the_next_request() {
 }
 
 #[tokio::test]
-async fn a_person_has_at_most_twenty_sessions_and_the_oldest_goes() {
+async fn a_member_has_at_most_twenty_sessions_and_the_oldest_ends() {
     let site = TestSite::new().await;
     let first = site.member("ada").await.cookie_header();
     let mut last = String::new();
@@ -443,7 +443,7 @@ async fn a_person_has_at_most_twenty_sessions_and_the_oldest_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_log_in_all_at_once_have_no_more_sessions_than_twenty() {
+async fn concurrent_log_ins_make_no_more_than_twenty_sessions() {
     let site = TestSite::new().await;
     site.member("ada").await;
     for _ in 0..10 {
@@ -471,7 +471,7 @@ async fn those_who_log_in_all_at_once_have_no_more_sessions_than_twenty() {
 }
 
 #[tokio::test]
-async fn data_nobody_can_read_is_no_session_and_no_error() {
+async fn unreadable_session_data_is_no_session_and_no_error() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     sqlx::query("update tower_sessions.session set data = 'rubbish'")
@@ -484,7 +484,7 @@ async fn data_nobody_can_read_is_no_session_and_no_error() {
 }
 
 #[tokio::test]
-async fn a_form_counts_only_from_a_page_of_this_site() {
+async fn csrf_a_form_from_another_site_is_refused() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let cookie = ada.cookie_header();

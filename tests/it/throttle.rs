@@ -19,7 +19,7 @@ async fn until_too_often<F: Future<Output = Reply>>(send: impl Fn(usize) -> F) -
 }
 
 #[tokio::test]
-async fn who_writes_too_often_keeps_what_was_typed() {
+async fn the_rate_limit_on_posts_keeps_what_was_typed() {
     let site = TestSite::throttled().await;
     let (ada, bob) = (site.member("ada").await, site.member("bob").await);
     let first = ada.post("/posts", &[("title", "First")]).await.location().to_owned();
@@ -51,7 +51,7 @@ async fn who_writes_too_often_keeps_what_was_typed() {
 }
 
 #[tokio::test]
-async fn previews_have_a_budget_of_their_own() {
+async fn previews_have_their_own_rate_limit() {
     let site = TestSite::throttled().await;
     let ada = site.member("ada").await;
     let typed = [("title", "T"), ("body", "Hours of work")];
@@ -64,7 +64,7 @@ async fn previews_have_a_budget_of_their_own() {
 }
 
 #[tokio::test]
-async fn who_votes_too_often_is_told_beside_the_button() {
+async fn the_rate_limit_on_votes_is_shown_beside_the_button() {
     let site = TestSite::throttled().await;
     let post = site.post_by("ada", "Hello").await;
     let (bob, cy) = (site.member("bob").await, site.member("cy").await);
@@ -80,7 +80,7 @@ async fn who_votes_too_often_is_told_beside_the_button() {
 }
 
 #[tokio::test]
-async fn who_searches_too_often_keeps_the_words() {
+async fn the_rate_limit_on_searches_keeps_the_words() {
     let site = TestSite::throttled().await;
     site.post_by("ada", "Owl").await;
     let from = |address: &str| site.visitor().at_address(address);

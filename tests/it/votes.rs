@@ -3,7 +3,7 @@ use axum::http::StatusCode;
 use crate::support::TestSite;
 
 #[tokio::test]
-async fn the_control_comes_back_with_the_new_score_and_the_state_to_reach() {
+async fn a_vote_returns_the_button_with_the_new_score_and_the_next_state() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let bob = site.member("bob").await;
@@ -18,7 +18,7 @@ async fn the_control_comes_back_with_the_new_score_and_the_state_to_reach() {
 }
 
 #[tokio::test]
-async fn a_vote_sets_a_state_so_sending_it_twice_changes_nothing_more() {
+async fn a_vote_is_idempotent() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let url = format!("/posts/{post}/vote");
@@ -40,7 +40,7 @@ async fn a_vote_sets_a_state_so_sending_it_twice_changes_nothing_more() {
 }
 
 #[tokio::test]
-async fn without_javascript_one_comes_back_to_the_same_place_of_the_same_page() {
+async fn without_javascript_a_vote_redirects_to_the_same_post_on_the_same_page() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let bob = site.member("bob").await;
@@ -61,7 +61,7 @@ async fn without_javascript_one_comes_back_to_the_same_place_of_the_same_page() 
 }
 
 #[tokio::test]
-async fn logged_out_the_arrow_leads_to_the_log_in_page_and_back() {
+async fn without_a_session_the_vote_button_leads_to_the_log_in_and_back() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let stranger = site.visitor();
@@ -80,7 +80,7 @@ async fn logged_out_the_arrow_leads_to_the_log_in_page_and_back() {
 }
 
 #[tokio::test]
-async fn a_vote_for_what_is_not_there_or_makes_no_sense_changes_nothing() {
+async fn an_invalid_vote_or_one_for_a_missing_post_changes_nothing() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let bob = site.member("bob").await;
@@ -137,7 +137,7 @@ async fn fifty_people_toggling_fifty_posts_at_once_leave_every_score_equal_to_it
 
 /// As many as like, each going from one to the other the opposite way to the next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_that_crosses_between_two_posts_never_stands_in_its_own_way() {
+async fn many_voters_on_two_posts_in_either_order_cause_no_deadlock() {
     let site = TestSite::new().await;
     let posts = [site.post_by("ada", "One").await, site.post_by("ada", "Other").await];
     let mut people = tokio::task::JoinSet::new();
@@ -162,7 +162,7 @@ async fn a_crowd_that_crosses_between_two_posts_never_stands_in_its_own_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_vote_and_a_deletion_at_once_both_end_well() {
+async fn a_concurrent_vote_and_deletion_both_succeed() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let mut voters = Vec::new();
@@ -194,7 +194,7 @@ async fn a_vote_and_a_deletion_at_once_both_end_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_presses_of_one_button_at_once_are_one_vote() {
+async fn a_hundred_concurrent_requests_for_one_vote_are_one_vote() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let url = format!("/posts/{post}/vote");
@@ -221,7 +221,7 @@ async fn a_hundred_presses_of_one_button_at_once_are_one_vote() {
 
 /// Postgres may break off a statement that is in another's way; that is nothing to a voter.
 #[tokio::test]
-async fn a_vote_that_postgres_breaks_off_is_tried_again_a_few_times() {
+async fn a_vote_that_postgres_aborts_is_retried_a_few_times() {
     let site = TestSite::new().await;
     let post = site.post_by("ada", "Hello").await;
     let bob = site.member("bob").await;

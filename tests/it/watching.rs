@@ -47,7 +47,7 @@ async fn comes_to(address: &str, name: &str, fits: impl Fn(f64) -> bool) -> Repl
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_process_counts_is_told_at_an_address_of_its_own_and_names_nobody() {
+async fn metrics_are_served_at_their_own_address_and_name_nobody() {
     let database = database().await;
     let watched = free_port().await;
     let settings = [ANYWHERE, ("METRICS_LISTEN_ADDR", &watched), ("RATE_LIMITS", "on")];
@@ -134,7 +134,7 @@ async fn what_a_process_counts_is_told_at_an_address_of_its_own_and_names_nobody
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_background_task_that_fails_is_counted_and_goes_on_once_it_can() {
+async fn a_background_task_that_fails_is_counted_and_retried() {
     let database = database().await;
     let watched = free_port().await;
     database.pool.execute("alter table user_sessions rename to away").await.unwrap();
@@ -144,8 +144,7 @@ async fn a_background_task_that_fails_is_counted_and_goes_on_once_it_can() {
     let metrics = comes_to(&watched, failures, |failures| failures >= 2.0).await;
     let success = "social_post_task_last_success_timestamp_seconds{task=\"sweep\"}";
     assert_eq!(number(&metrics, success), None, "{}", metrics.body);
-    let log = program.log.lock().unwrap().clone();
-    assert!(log.contains("a background task failed and is tried again"), "{log}");
+    program.log_with("a background task failed and is tried again").await;
 
     database.pool.execute("alter table away rename to user_sessions").await.unwrap();
     comes_to(&watched, success, |time| time > 1.7e9).await;
@@ -155,7 +154,7 @@ async fn a_background_task_that_fails_is_counted_and_goes_on_once_it_can() {
 
 /// From the proxy's log to the database's statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_id_that_a_proxy_gives_a_request_stands_in_its_answer_and_in_every_line_about_it() {
+async fn the_request_id_of_a_proxy_is_in_the_response_and_in_every_log_line_about_it() {
     let database = database().await;
     let site = TestSite::over(database.options(), "http://site.test");
     let post_id = site.post_by("ada", "A title").await;

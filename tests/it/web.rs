@@ -89,7 +89,7 @@ async fn a_get_and_a_head_differ_in_nothing_but_the_body() {
 }
 
 #[tokio::test]
-async fn over_https_alone_the_site_insists_on_https() {
+async fn hsts_is_sent_over_https_only() {
     for (base_url, policy) in
         [("http://site.test", ""), ("https://site.test", "max-age=63072000; includeSubDomains")]
     {
@@ -102,7 +102,7 @@ async fn over_https_alone_the_site_insists_on_https() {
 }
 
 #[tokio::test]
-async fn a_trailing_slash_leads_to_the_one_address() {
+async fn a_trailing_slash_redirects_to_the_canonical_path() {
     let site = TestSite::new().await;
     site.member("ada").await;
     let stranger = site.visitor();
@@ -125,7 +125,7 @@ async fn a_trailing_slash_leads_to_the_one_address() {
 }
 
 #[tokio::test]
-async fn a_page_comes_as_small_as_its_reader_can_take_it() {
+async fn a_page_is_compressed_with_the_best_coding_that_the_client_accepts() {
     let site = TestSite::altered(|app| support::keep(app, Duration::from_hours(1))).await;
     let ada = site.member("ada").await;
     for n in 0..30 {
@@ -152,7 +152,7 @@ async fn a_page_comes_as_small_as_its_reader_can_take_it() {
 }
 
 #[tokio::test]
-async fn a_cache_keeps_nobodys_page_for_another() {
+async fn cache_control_lets_no_shared_cache_serve_one_viewers_page_to_another() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     ada.get("/").await;
@@ -182,7 +182,7 @@ async fn a_cache_keeps_nobodys_page_for_another() {
 }
 
 #[tokio::test]
-async fn reading_costs_no_cookie_and_no_row() {
+async fn reading_sets_no_cookie_and_writes_no_session() {
     let site = TestSite::new().await;
     site.post_by("ada", "A post").await;
     for path in PAGES.iter().chain(&FORMS).chain(&["/nowhere", "/healthz", "/favicon.ico"]) {
@@ -212,7 +212,7 @@ async fn file(
 }
 
 #[tokio::test]
-async fn a_file_is_named_by_its_content_and_kept_for_ever() {
+async fn a_static_file_is_named_by_its_content_and_cached_for_ever() {
     let site = TestSite::new().await;
     let page = site.visitor().get("/").await.body;
     let (head, scripts) = page.split_once("<script").unwrap();
@@ -272,7 +272,7 @@ fn link(page: &str, start: &str) -> String {
 // --- What a page costs ---
 
 #[tokio::test]
-async fn no_page_asks_the_database_more_than_three_times_and_a_feed_twice() {
+async fn no_page_runs_more_than_three_queries_and_a_feed_two() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let post = site.post_by("ada", "A post").await;
@@ -314,7 +314,7 @@ async fn no_page_asks_the_database_more_than_three_times_and_a_feed_twice() {
 // --- Failing ---
 
 #[tokio::test]
-async fn a_fault_of_ours_is_a_page_with_a_reference_and_nothing_else() {
+async fn an_internal_error_is_a_page_with_a_reference_and_nothing_else() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let post = site.post_by("ada", "A post").await;
@@ -346,7 +346,7 @@ type Begin<'a> = &'a dyn Fn(&Visitor, &str) -> axum::http::request::Builder;
 
 /// Each kind of refusal, as a page with a way on and as a message beside what one was doing.
 #[tokio::test]
-async fn whatever_goes_wrong_is_said_in_words_on_a_page_of_the_site() {
+async fn every_error_is_a_page_of_the_site_in_plain_words() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let bob = site.member("bob").await;
@@ -402,7 +402,7 @@ fn cut_off() -> TestSite {
 }
 
 #[tokio::test]
-async fn without_its_database_every_page_says_so_and_when_to_come_back() {
+async fn without_the_database_every_page_is_a_503_with_retry_after() {
     let site = Arc::new(cut_off());
     let mut asked = tokio::task::JoinSet::new();
     for path in PAGES.iter().chain(&FORMS) {
@@ -457,7 +457,7 @@ fn returning(site: &TestSite, is_member: bool) -> Visitor {
 }
 
 #[tokio::test]
-async fn without_its_database_a_form_comes_back_with_all_that_was_typed_but_a_password() {
+async fn without_the_database_a_form_keeps_all_that_was_typed_but_passwords() {
     let site = Arc::new(cut_off());
     let post = [("title", "Kept title"), ("url", "https://kept.test/"), ("body", "Kept body")];
     let account = [("username", "keptname"), ("email", "kept@example.org"), ("password", PASSWORD)];
@@ -510,7 +510,7 @@ async fn without_its_database_a_form_comes_back_with_all_that_was_typed_but_a_pa
 }
 
 #[tokio::test]
-async fn ready_means_the_schema_is_the_one_this_program_needs() {
+async fn readiness_needs_the_schema_version_of_this_program() {
     let ready = async |site: &TestSite| {
         let reply = site.visitor().get("/readyz").await;
         oracle::check(&reply, "/readyz", &[]);

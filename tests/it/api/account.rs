@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_password_and_an_address_are_changed_by_who_knows_the_password() {
+async fn a_password_or_email_change_needs_the_current_password() {
     let site = TestSite::new().await;
     let ada = site.program("ada").await;
     site.program("bob").await;
@@ -65,7 +65,7 @@ async fn a_password_and_an_address_are_changed_by_who_knows_the_password() {
 }
 
 #[tokio::test]
-async fn all_that_is_mine_is_what_the_page_gives_and_goes_with_the_account() {
+async fn the_account_export_equals_that_of_the_page_and_ends_with_the_account() {
     let site = TestSite::new().await;
     let member = site.member("ada").await;
     let ada = site.caller_of("ada").await;
@@ -107,7 +107,7 @@ async fn all_that_is_mine_is_what_the_page_gives_and_goes_with_the_account() {
 }
 
 #[tokio::test]
-async fn a_program_sees_and_ends_its_owners_sessions_and_nobody_elses() {
+async fn a_client_lists_and_ends_its_owners_sessions_only() {
     let site = TestSite::new().await;
     let (ada, bob) = (site.member("ada").await, site.member("bob").await);
     let there = site.visitor();
@@ -155,7 +155,7 @@ async fn a_program_sees_and_ends_its_owners_sessions_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_forgotten_password_is_replaced_and_an_address_proven_by_a_link() {
+async fn password_reset_and_email_confirmation_work_by_a_mailed_link() {
     let office = PostOffice::open().await;
     let site = TestSite::mailing(&office).await;
     let nobody = site.caller();

@@ -16,7 +16,7 @@ async fn with_keys(by: &Caller, keys: &[&[u8]], post: &Value) -> Reply {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_sent_again_with_its_key_is_published_once_and_answered_alike() {
+async fn a_request_repeated_with_its_idempotency_key_publishes_once_and_gets_the_same_response() {
     let site = TestSite::new().await;
     let (ada, bob) = (site.program("ada").await, site.program("bob").await);
     let post = json!({ "title": "A title", "url": "https://a.test/", "body": "Text" });

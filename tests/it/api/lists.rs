@@ -12,7 +12,7 @@ use crate::{
 /// Every way of asking, gone through to its end by either way of going on.
 #[expect(clippy::too_many_lines, reason = "one list asked for in every way")]
 #[tokio::test]
-async fn every_list_has_each_post_once_in_its_order_whichever_way_one_goes_through_it() {
+async fn pagination_shows_each_post_once_by_cursor_and_by_offset() {
     let site = TestSite::new().await;
     let mut voters = Vec::new();
     for n in 0..4 {

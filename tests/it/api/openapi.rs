@@ -35,7 +35,7 @@ fn has_example(document: &Value, schema: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn the_description_says_of_every_route_what_it_takes_and_answers_and_of_no_other() {
+async fn the_openapi_document_describes_every_route_and_no_other() {
     let site = TestSite::new().await;
     let reply = site.caller().get("/openapi.json").await;
     assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, "application/json"));

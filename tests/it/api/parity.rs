@@ -16,7 +16,7 @@ pub fn of_programs_alone() -> BTreeSet<String> {
 }
 
 #[test]
-fn whatever_a_page_does_the_api_does_and_the_other_way_round() {
+fn every_action_of_a_page_has_its_endpoint_in_the_api_and_the_other_way_round() {
     let known: BTreeSet<String> =
         ROUTES.iter().filter(|route| route.is_api()).map(spelled).collect();
     let mut named = of_programs_alone();
@@ -29,7 +29,7 @@ fn whatever_a_page_does_the_api_does_and_the_other_way_round() {
                  its row in src/routes/mod.rs"
             ),
             Counterpart::Api(routes) => {
-                named.extend(routes.iter().map(|route| (*route).to_owned()))
+                named.extend(routes.iter().map(|route| (*route).to_owned()));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn who_signs_up_is_seen_by_everyone_and_their_address_by_nobody() {
+async fn a_sign_up_shows_the_profile_to_everyone_and_the_email_address_to_nobody() {
     let site = TestSite::new().await;
     let nobody = site.caller();
     let reply = nobody.post("/users", &account("Ada_L")).await;
@@ -59,7 +59,7 @@ async fn who_signs_up_is_seen_by_everyone_and_their_address_by_nobody() {
 
 /// Many clients show whatever token they hold with every request.
 #[tokio::test]
-async fn a_token_that_is_over_keeps_nobody_from_getting_a_new_one() {
+async fn an_expired_token_in_a_log_in_request_is_ignored() {
     let site = TestSite::new().await;
     let ada = site.program("ada").await;
     assert_eq!(ada.delete("/users/me/tokens").await.status, 204);
@@ -72,7 +72,7 @@ async fn a_token_that_is_over_keeps_nobody_from_getting_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_name_or_an_address_and_the_password_give_a_token_and_whatever_else_looks_alike() {
+async fn a_log_in_by_name_or_email_gives_a_token_and_every_failure_looks_the_same() {
     let site = TestSite::new().await;
     site.program("ada").await;
     site.program("gone").await;
@@ -144,7 +144,7 @@ async fn a_name_or_an_address_and_the_password_give_a_token_and_whatever_else_lo
 }
 
 #[tokio::test]
-async fn everyone_is_listed_once_the_newest_first_with_how_much_they_wrote() {
+async fn people_are_listed_once_newest_first_with_their_number_of_posts() {
     let site = TestSite::new().await;
     let count = 65;
     for n in 0..count {

@@ -131,7 +131,7 @@ async fn a_post_is_published_read_replaced_changed_and_deleted_by_its_author_alo
 }
 
 #[tokio::test]
-async fn a_vote_is_cast_once_and_taken_back_once_however_often_it_is_sent() {
+async fn a_vote_and_its_withdrawal_are_idempotent() {
     let site = TestSite::new().await;
     let (ada, bob) = (site.program("ada").await, site.program("bob").await);
     let id = site.post_by("ada", "A title").await;
@@ -168,7 +168,7 @@ async fn a_vote_is_cast_once_and_taken_back_once_however_often_it_is_sent() {
 
 /// Three programs change one member each of the same post, and a fourth the whole of another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_changes_a_part_loses_nothing_of_what_another_changes_meanwhile() {
+async fn concurrent_patches_of_one_post_lose_no_change() {
     let site = TestSite::new().await;
     let ada = site.program("ada").await;
     let post = publish(&ada, &json!({ "title": "0", "url": "http://a.test/0", "body": "0" })).await;

@@ -7,7 +7,7 @@ use crate::support::{Reply, TestSite};
 
 /// One budget for each act, however it is done.
 #[tokio::test]
-async fn writing_voting_and_searching_share_their_budgets_with_the_pages() {
+async fn posts_votes_and_searches_share_their_rate_limits_with_the_pages() {
     let site = TestSite::throttled().await;
     let (ada, bob) = (site.member("ada").await, site.member("bob").await);
     let program = site.caller_of("ada").await;

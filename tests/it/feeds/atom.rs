@@ -176,7 +176,7 @@ async fn a_feed_gives_the_same_posts_as_its_page_and_all_of_their_text() {
 
 /// Text that came into the database some other way.
 #[tokio::test]
-async fn nothing_that_somebody_wrote_breaks_a_feed() {
+async fn no_text_of_a_post_breaks_a_feed() {
     let site = TestSite::at(BASE).await;
     let hostile = [
         "owl \u{1}\u{8}\u{B}\u{C}\u{E}\u{1F}\u{7F}\u{85}\u{FDD0}\u{FFFE}\u{FFFF}\u{10FFFF}",
@@ -276,7 +276,7 @@ async fn a_search_is_a_feed_of_what_is_new_and_of_nothing_else() {
 }
 
 #[tokio::test]
-async fn who_has_it_already_is_not_sent_it_again() {
+async fn a_conditional_get_of_an_unchanged_feed_is_a_304() {
     let site = TestSite::at(BASE).await;
     site.post_by("ada", "An owl").await;
     let stranger = site.visitor();
@@ -329,7 +329,7 @@ async fn who_has_it_already_is_not_sent_it_again() {
 }
 
 #[tokio::test]
-async fn a_feed_that_is_not_there_is_a_page_that_says_so() {
+async fn a_missing_feed_is_an_error_page() {
     let site = TestSite::at(BASE).await;
     site.member("ada").await;
     let stranger = site.visitor();
@@ -358,7 +358,7 @@ async fn a_feed_that_is_not_there_is_a_page_that_says_so() {
 }
 
 #[tokio::test]
-async fn no_feed_asks_the_database_more_than_three_times() {
+async fn no_feed_runs_more_than_three_queries() {
     let site = TestSite::at(BASE).await;
     let ada = site.member("ada").await;
     site.post_by("ada", "An owl").await;

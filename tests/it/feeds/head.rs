@@ -13,7 +13,7 @@ pub fn said(page: &Reply, before: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_page_says_what_it_is_where_it_stands_and_which_feed_goes_with_it() {
+async fn the_head_of_a_page_has_title_canonical_address_and_feed() {
     let site = TestSite::at(BASE).await;
     for n in 0..40 {
         site.post_by("ada", &format!("Owl {n} \"&<>'")).await;

@@ -1,4 +1,4 @@
-//! The web app manifest and the OpenSearch description.
+//! The web app manifest and the description for `OpenSearch`.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -95,7 +95,7 @@ async fn the_manifest_names_icons_that_are_there_in_the_sizes_it_says() {
 }
 
 #[tokio::test]
-async fn a_browser_can_search_the_site_from_its_own_field() {
+async fn the_opensearch_description_lets_a_browser_search_the_site() {
     let site = TestSite::at(BASE).await;
     site.post_by("ada", "An owl & more").await;
     let page = site.visitor().get("/search").await;

@@ -23,7 +23,7 @@ print(*[int(robot.can_fetch('Anybot/1.0', path)) for path in sys.argv[1:]], *rob
 ";
 
 #[tokio::test]
-async fn robots_may_read_what_is_for_everybody_and_nothing_else() {
+async fn robots_txt_allows_only_public_pages() {
     let site = TestSite::at(BASE).await;
     let reply = site.visitor().get("/robots.txt").await;
     assert_eq!(reply.header("content-type"), "text/plain; charset=utf-8");
@@ -98,7 +98,7 @@ fn security(reply: &Reply) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn who_finds_a_weakness_learns_whom_to_tell() {
+async fn security_txt_names_a_contact() {
     let site = TestSite::at(BASE).await;
     let fields = security(&site.visitor().get("/.well-known/security.txt").await);
     assert_eq!(fields[0], ("Contact".to_owned(), "mailto:security@site.test".to_owned()));
@@ -116,7 +116,7 @@ async fn who_finds_a_weakness_learns_whom_to_tell() {
 }
 
 #[tokio::test]
-async fn a_password_manager_is_led_to_where_passwords_are_changed() {
+async fn change_password_redirects_to_the_settings() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let reply = site.visitor().get("/.well-known/change-password").await;

@@ -6,7 +6,7 @@ use social_post::web::cursor;
 use crate::hostile::AttackedSite;
 
 #[tokio::test]
-async fn only_its_own_list_takes_a_cursor_and_only_whole() {
+async fn a_damaged_cursor_or_one_of_another_list_is_refused() {
     let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     let lists = [

@@ -9,7 +9,7 @@ use crate::{
 
 /// Each bound is inclusive, counts characters and not bytes, and what fits is kept whole.
 #[tokio::test]
-async fn what_is_as_long_as_it_may_be_is_kept_and_one_more_is_refused() {
+async fn the_longest_allowed_text_is_kept_and_one_character_more_is_refused() {
     let mut at = AttackedSite::new().await;
     let (ada, post) = (at.ada(), at.post);
     let link = |length: usize| format!("https://example.test/{}", of("x", length - 21));
@@ -67,7 +67,7 @@ async fn what_is_as_long_as_it_may_be_is_kept_and_one_more_is_refused() {
 }
 
 #[tokio::test]
-async fn a_name_an_address_and_a_password_may_be_as_long_as_they_may() {
+async fn the_length_limits_of_username_email_and_password_are_exact() {
     let mut at = AttackedSite::new().await;
     let local = |length: usize| format!("{}@example.org", of("l", length));
     let domain = |length: usize| {
@@ -147,7 +147,7 @@ async fn a_name_an_address_and_a_password_may_be_as_long_as_they_may() {
 }
 
 #[tokio::test]
-async fn a_search_may_be_as_long_as_it_may_and_leads_on_from_there() {
+async fn the_longest_allowed_search_works_and_paginates() {
     let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     for (words, status) in [

@@ -35,7 +35,7 @@ fn ways(page: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn looking_leaves_nothing_behind_wherever_one_looks() {
+async fn no_get_request_writes_to_the_database() {
     let mut at = AttackedSite::new().await;
     for n in 0..40 {
         at.site.post_by("ada", &format!("Title {n}")).await;

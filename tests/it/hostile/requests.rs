@@ -29,7 +29,7 @@ fn typed(by: &Visitor, address: &str, kind: Option<&str>) -> Builder {
 }
 
 #[tokio::test]
-async fn a_field_that_comes_twice_or_does_not_belong_is_refused() {
+async fn a_duplicate_or_unknown_field_is_refused() {
     let mut at = AttackedSite::new().await;
     let strange = [
         "id",
@@ -93,7 +93,7 @@ async fn a_field_that_comes_twice_or_does_not_belong_is_refused() {
 }
 
 #[tokio::test]
-async fn only_a_plain_web_form_of_a_fair_size_is_a_form() {
+async fn only_a_urlencoded_form_within_the_body_limit_is_accepted() {
     let mut at = AttackedSite::new().await;
     let wrong = [
         None,
@@ -136,7 +136,7 @@ async fn only_a_plain_web_form_of_a_fair_size_is_a_form() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_route_does_not_know_is_told_which_it_does() {
+async fn an_unsupported_method_is_a_405_with_allow() {
     let mut at = AttackedSite::new().await;
     let routes = routes::pages();
     let paths: BTreeSet<_> = routes.iter().map(|(path, _)| path).collect();
@@ -171,7 +171,7 @@ async fn a_method_that_a_route_does_not_know_is_told_which_it_does() {
 }
 
 #[tokio::test]
-async fn no_address_leads_to_a_file_that_is_not_meant() {
+async fn no_path_serves_a_file_outside_the_static_files() {
     let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     for place in ["", "/static", "/static/css", "/users", "/posts"] {
@@ -201,7 +201,7 @@ const HANGS_UP: u16 = 0;
 /// Some of these are answered by the HTTP library, which knows none of our headers.
 #[expect(clippy::too_many_lines, reason = "one list of oddities")]
 #[tokio::test]
-async fn what_is_hardly_http_is_refused_or_harmless() {
+async fn malformed_http_is_refused_or_harmless() {
     let at = AttackedSite::new().await;
     let address = listen(&at.site).await;
     let end = "Host: site.test\r\nConnection: close\r\n\r\n";

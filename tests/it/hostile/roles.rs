@@ -22,7 +22,7 @@ const FOREIGN: [(&str, &str); 5] = [
 ];
 
 #[tokio::test]
-async fn each_may_do_what_is_theirs_and_a_refusal_changes_nothing() {
+async fn every_role_may_do_only_what_its_rights_allow_and_a_refusal_changes_nothing() {
     let mut at = AttackedSite::new().await;
     let mut logged_in = Vec::new();
     for name in ["other", "suspended", "gone", "chief"] {
@@ -117,7 +117,7 @@ async fn each_may_do_what_is_theirs_and_a_refusal_changes_nothing() {
 
 /// Pages know the session's cookie and nothing else.
 #[tokio::test]
-async fn no_header_says_who_one_is() {
+async fn no_header_authenticates_a_page_request() {
     let mut at = AttackedSite::new().await;
     let stranger = at.site.visitor();
     let session = at.session.clone();
@@ -160,7 +160,7 @@ async fn no_header_says_who_one_is() {
 
 /// The oracle sees to it that no answer has a header of CORS.
 #[tokio::test]
-async fn no_other_site_is_told_that_it_may_read_a_page() {
+async fn no_page_has_cors_headers() {
     let mut at = AttackedSite::new().await;
     for door in doors() {
         let (address, _) = door.with(at.post, None);

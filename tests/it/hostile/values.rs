@@ -156,16 +156,16 @@ async fn drive(doors: Vec<Door>, entering: bool) {
 }
 
 #[tokio::test]
-async fn an_odd_value_in_any_address_is_answered_in_kind() {
+async fn an_odd_value_in_any_path_or_query_gets_a_matching_status() {
     drive(reading(), false).await;
 }
 
 #[tokio::test]
-async fn an_odd_value_in_any_form_is_answered_in_kind() {
+async fn an_odd_value_in_any_form_gets_a_matching_status() {
     drive(writing(), false).await;
 }
 
 #[tokio::test]
-async fn an_odd_value_in_a_log_in_or_sign_up_is_answered_in_kind() {
+async fn an_odd_value_in_a_log_in_or_sign_up_gets_a_matching_status() {
     drive(entering(), true).await;
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn only_one_whole_document_with_its_own_members_once_each_is_taken() {
+async fn only_one_complete_json_document_without_duplicate_or_unknown_members_is_accepted() {
     let mut at = AttackedSite::new().await;
     let strange = [
         "id",
@@ -118,7 +118,7 @@ async fn only_one_whole_document_with_its_own_members_once_each_is_taken() {
 }
 
 #[tokio::test]
-async fn only_a_body_of_the_right_type_and_a_fair_size_is_read() {
+async fn only_a_body_of_the_right_type_within_the_limit_is_read() {
     let mut at = AttackedSite::new().await;
     let mut doors = lasting();
     doors.retain(|door| door.kind != Kind::Nothing);
@@ -182,7 +182,7 @@ async fn only_a_body_of_the_right_type_and_a_fair_size_is_read() {
 
 /// The longest text there is fits, however a program writes its letters.
 #[tokio::test]
-async fn the_longest_post_fits_as_it_is_and_with_every_letter_escaped() {
+async fn the_longest_post_fits_the_body_limit_even_with_every_letter_escaped() {
     let mut at = AttackedSite::new().await;
     let ada = at.site.caller_of("ada").await;
     let text = "\u{1D11E}".repeat(40_000);

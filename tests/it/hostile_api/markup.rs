@@ -11,7 +11,7 @@ use crate::{
 
 /// What people write is data: it comes as it was written, and as HTML only where it is called so.
 #[tokio::test]
-async fn what_people_write_comes_back_as_it_was_and_its_html_is_safe() {
+async fn text_is_returned_unchanged_and_its_html_is_safe() {
     let mut at = AttackedSite::new().await;
     let ada = at.site.caller_of("ada").await;
     let url = format!("https://example.test/?q={MARKER}#{MARKER}");

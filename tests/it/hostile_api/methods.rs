@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_method_that_an_address_of_the_api_does_not_know_is_told_which_it_does() {
+async fn an_unsupported_method_of_the_api_is_a_405_with_allow() {
     let mut at = AttackedSite::new().await;
     let routes = routes::api();
     let paths: BTreeSet<_> = routes.iter().map(|(path, _)| path.clone()).collect();

@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn each_program_may_do_what_its_owner_may_and_a_refusal_changes_nothing() {
+async fn every_token_allows_only_what_its_owner_may_do_and_a_refusal_changes_nothing() {
     let mut at = AttackedSite::new().await;
     for name in ["other", "suspended", "gone", "chief"] {
         at.site.member(name).await;

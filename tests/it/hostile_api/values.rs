@@ -97,7 +97,7 @@ fn odd_members() -> Vec<(Vec<u8>, Oddity)> {
 }
 
 #[tokio::test]
-async fn an_odd_value_in_any_document_is_answered_in_kind() {
+async fn an_odd_value_in_any_json_document_gets_a_matching_status() {
     let mut at = AttackedSite::new().await;
     let ada = at.site.caller_of("ada").await;
     for door in lasting().iter().filter(|door| door.kind == Kind::Document) {
@@ -145,7 +145,7 @@ async fn an_odd_value_in_any_document_is_answered_in_kind() {
 }
 
 #[tokio::test]
-async fn an_odd_value_in_any_address_of_the_api_is_answered_in_kind() {
+async fn an_odd_value_in_any_api_path_or_query_gets_a_matching_status() {
     let mut at = AttackedSite::new().await;
     let odd = [
         "",

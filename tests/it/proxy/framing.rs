@@ -82,7 +82,7 @@ fn framing() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
 }
 
 #[tokio::test]
-async fn odd_framing_is_refused_and_no_answer_crosses_between_two_people() {
+async fn odd_framing_is_refused_and_no_response_reaches_another_client() {
     let chain = Chain::new().await;
     let ada = chain.site.member("ada").await.cookie_header();
     let bob = chain.site.member("bob").await.cookie_header();

@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn what_is_too_much_or_goes_to_the_wrong_place_is_refused_on_a_page_of_the_site() {
+async fn nginx_refuses_large_requests_and_unknown_hosts_with_a_page_of_the_site() {
     let upstream = Upstream::content().await;
     let nginx = Nginx::before([upstream.address; 2]).await;
     let long = "x".repeat(5200);
@@ -109,7 +109,7 @@ fn joined(reply: &Reply) -> String {
 }
 
 #[tokio::test]
-async fn who_asks_far_too_often_is_told_when_to_come_back() {
+async fn the_rate_limit_of_nginx_answers_429_with_retry_after() {
     let upstream = Upstream::content().await;
     let nginx = Nginx::before([upstream.address; 2]).await;
     let sender = nginx.http2().await;
@@ -128,12 +128,12 @@ async fn who_asks_far_too_often_is_told_when_to_come_back() {
     for (path, reply) in refused {
         check(&reply, path, true);
         check_refusal(&reply, &format!("GET {path}"), 429);
-        reply.assert_is_late();
+        reply.assert_has_retry_after();
     }
 }
 
 #[tokio::test]
-async fn who_sends_nothing_more_is_cut_off() {
+async fn a_client_that_stops_sending_is_cut_off_after_a_timeout() {
     let upstream = Upstream::content().await;
     let nginx = Nginx::before([upstream.address; 2]).await;
     let trickle = async {

@@ -82,6 +82,19 @@ impl Nginx {
         std::fs::read_to_string(self.directory.join("logs").join(name)).unwrap()
     }
 
+    /// Both logs, once they contain `words`: nginx logs a request only after its response is sent.
+    pub async fn log_with(&self, words: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let log = self.log("access.log") + &self.log("error.log");
+            if log.contains(words) {
+                return log;
+            }
+            assert!(started.elapsed() < PATIENCE, "no {words:?} in the log: {log}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// A connection with TLS, speaking `protocol`.
     pub async fn connect(&self, protocol: &str) -> TlsStream<TcpStream> {
         self.connect_as(NAME, protocol).await.unwrap()

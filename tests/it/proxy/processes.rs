@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn one_process_is_enough_and_without_any_nginx_says_so_until_one_is_back() {
+async fn one_process_is_enough_and_without_any_nginx_answers_503_until_one_is_back() {
     let mut chain = Chain::new().await;
     let member = chain.site.member("ada").await;
     let cookie = member.cookie_header();
@@ -43,7 +43,7 @@ async fn one_process_is_enough_and_without_any_nginx_says_so_until_one_is_back()
         let reply = chain.nginx.send(request(method, path), "").await;
         check(&reply, &asked, true);
         check_refusal(&reply, &asked, 503);
-        reply.assert_is_late();
+        reply.assert_has_retry_after();
     }
     let address = second.address.to_string();
     chain.processes[1] = process(&chain.database, &address, &[]).await;
@@ -68,7 +68,7 @@ async fn eight_ports() -> u16 {
 
 /// The short form of the drill that `docs/OPERATIONS.md` describes.
 #[tokio::test]
-async fn processes_are_replaced_behind_nginx_and_nothing_fails_or_is_lost() {
+async fn a_rolling_restart_behind_nginx_fails_and_loses_nothing() {
     let drill = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drills/rolling-restart");
     let mut command = tokio::process::Command::new(drill);
     command
@@ -91,7 +91,7 @@ async fn processes_are_replaced_behind_nginx_and_nothing_fails_or_is_lost() {
 }
 
 #[test]
-fn a_certificate_that_ends_soon_is_said_in_time() {
+fn a_certificate_that_expires_soon_is_reported_in_time() {
     let directory = empty_directory("certificate-ends");
     let ends = || {
         let said = Command::new("deploy/nginx/certificate-ends")

@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn who_may_open_the_site_by_another_name_is_told_to_the_one_who_runs_it() {
+async fn a_warning_is_logged_when_the_site_is_reachable_by_another_name_than_its_base_url() {
     let database = database().await;
     let warning = "BASE_URL is unset";
     for (listen, base_url, is_warned) in [
@@ -37,7 +37,7 @@ async fn who_may_open_the_site_by_another_name_is_told_to_the_one_who_runs_it() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_tells_nobodys_secrets_however_much_it_is_asked_for() {
+async fn the_log_contains_no_secrets_even_at_trace_level() {
     let database = empty_database().await;
     for format in ["json", "text"] {
         let everything = "trace,tower_sessions=trace,tower_sessions_core=trace,sqlx=trace,\

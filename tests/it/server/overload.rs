@@ -25,7 +25,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_busy_means_a_503_soon_and_a_page_as_soon_as_it_is_not() {
+async fn a_busy_database_is_a_503_soon_and_pages_return_once_it_is_free() {
     let crowd = Crowd::of(1).await;
     let settings = [("LISTEN_ADDR", "127.0.0.1:0"), ("DATABASE_MAX_CONNECTIONS", "2")];
     let program = Program::start_with(&crowd.database.url, &settings).await;
@@ -57,7 +57,7 @@ async fn a_database_that_is_busy_means_a_503_soon_and_a_page_as_soon_as_it_is_no
 
 /// More of them than requests may run at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_send_half_a_request_keep_nobody_out() {
+async fn slow_clients_that_send_half_a_request_block_no_other_client() {
     let crowd = Crowd::of(1).await;
     let program = Program::start(&crowd.database.url).await;
     let head = post("/login", "", &[("login", "ada"), ("password", "x")]);
@@ -85,7 +85,7 @@ async fn clients_that_send_half_a_request_keep_nobody_out() {
 
 /// Each asks for more than any buffer on the way holds, and takes nothing of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_never_read_are_dropped_and_keep_nobody_out() {
+async fn clients_that_never_read_are_dropped_and_block_no_other_client() {
     let crowd = Crowd::of(1).await;
     // The system would take in megabytes for each before the server had to wait.
     let socket = TcpSocket::new_v4().unwrap();

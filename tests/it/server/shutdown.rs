@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn told_to_stop_it_says_so_serves_on_for_a_moment_and_finishes_what_runs() {
+async fn a_graceful_shutdown_reports_not_ready_serves_on_for_a_moment_and_finishes_requests() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let crowd = Crowd::of(1).await;
         let mut program = Program::start(&crowd.database.url).await;
@@ -48,7 +48,7 @@ async fn told_to_stop_it_says_so_serves_on_for_a_moment_and_finishes_what_runs()
 
 /// A form that arrives byte by byte would take longer than a stop may.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_waits_for_a_slow_client_until_its_time_is_up_or_it_is_asked_again() {
+async fn a_shutdown_waits_for_a_slow_client_until_its_deadline_or_a_second_signal() {
     let database = database().await;
     for is_asked_again in [false, true] {
         let mut program = Program::start(&database.url).await;
@@ -85,7 +85,7 @@ async fn a_stop_waits_for_a_slow_client_until_its_time_is_up_or_it_is_asked_agai
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_starts_before_its_database_and_is_ready_once_that_is_there() {
+async fn the_program_starts_before_its_database_and_is_ready_once_that_is_up() {
     let database = absent_database();
     let settings = [("LISTEN_ADDR", "127.0.0.1:0"), ("RUN_MIGRATIONS", "true")];
     let program = Program::start_with(&database.url, &settings).await;

@@ -211,7 +211,7 @@ fn markup(html: &str) -> Result<(), String> {
 }
 
 #[test]
-fn the_reader_of_tags_sees_what_broke_out() {
+fn the_tag_reader_detects_markup_that_broke_out() {
     for fine in ["<p>a > b</p>", "<input value=\"x&#34;>\" required/>", "a <br> b"] {
         assert_eq!(markup(fine), Ok(()), "{fine}");
     }

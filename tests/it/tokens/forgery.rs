@@ -335,7 +335,7 @@ pub fn false_segments(fine: &Pattern) -> Vec<(String, String)> {
 
 /// Nobody learns from the answer what is wrong with a token, and none is an error of ours.
 #[tokio::test]
-async fn only_a_token_that_is_whole_ours_and_of_now_counts_and_all_others_look_alike() {
+async fn forged_damaged_and_expired_tokens_are_refused_and_all_look_alike() {
     let site = TestSite::new().await;
     let ada = site.program("ada").await;
     let real = ada.token.clone().unwrap();

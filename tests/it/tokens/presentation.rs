@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_token_is_shown_in_one_header_of_one_form_and_nowhere_else() {
+async fn a_token_counts_only_in_one_well_formed_authorization_header() {
     let site = TestSite::new().await;
     let ada = site.program("ada").await;
     let token = ada.token.clone().unwrap();
@@ -68,7 +68,7 @@ async fn a_token_is_shown_in_one_header_of_one_form_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_cookie_gives_nothing_in_the_api_and_a_token_nothing_on_pages() {
+async fn the_api_ignores_cookies_and_pages_ignore_tokens() {
     let site = TestSite::new().await;
     let ada = site.member("ada").await;
     let program = site.caller_of("ada").await;

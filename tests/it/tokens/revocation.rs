@@ -30,7 +30,7 @@ async fn everywhere(caller: &Caller, post: i64) -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn whatever_ends_somebodys_sessions_ends_their_tokens_at_the_next_request() {
+async fn everything_that_ends_sessions_also_revokes_tokens_at_the_next_request() {
     let office = PostOffice::open().await;
     let database = database().await;
     let mut site = TestSite::over(database.options(), "http://site.test");

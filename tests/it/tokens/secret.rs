@@ -40,7 +40,7 @@ async fn log_in_at(program: &Program) -> String {
 
 /// Two programs over one database, as when one replaces the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_secret_beside_the_old_one_fails_no_request_and_without_it_old_tokens_end() {
+async fn rotating_the_jwt_secret_fails_no_request_and_dropping_the_old_one_ends_its_tokens() {
     let database = database().await;
     TestSite::over(database.options(), "http://site.test").member("ada").await;
     let start = async |settings: &[(&str, &str)]| {
@@ -108,7 +108,7 @@ async fn a_new_secret_beside_the_old_one_fails_no_request_and_without_it_old_tok
 }
 
 #[tokio::test]
-async fn a_secret_that_is_none_stops_the_start_in_one_line_and_is_not_told() {
+async fn an_invalid_jwt_secret_stops_the_start_in_one_line_and_is_not_printed() {
     let url = absent_database().url;
     let directory = empty_directory("secrets");
     let file = |name: &str, text: &str| {
@@ -154,7 +154,7 @@ async fn a_secret_that_is_none_stops_the_start_in_one_line_and_is_not_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_api_that_is_off_is_nowhere() {
+async fn an_api_that_is_switched_off_is_a_404_everywhere() {
     let site = TestSite::altered(|app| app.tokens = None).await;
     site.member("ada").await;
     let mut paths: Vec<String> = ["", "/", "/v1", "/v1/", "/v2/posts", "/v1/nothing"]
@@ -199,7 +199,7 @@ async fn an_api_that_is_off_is_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beside_a_cluster_of_its_own_a_secret_is_made_once_and_kept_to_itself() {
+async fn beside_a_local_cluster_the_jwt_secret_is_made_once_and_stays_private() {
     let directory = empty_directory("data");
     let data = directory.join("data");
     let data_dir = data.display().to_string();
