@@ -31,7 +31,8 @@ pub async fn add(db: &PgPool, demo: &Demo, now: OffsetDateTime) -> sqlx::Result<
     for (sample, number) in demo.samples.iter().zip(1..) {
         let Some(author) = account(&sample.author) else { continue };
         let created_at = now - sample.age;
-        let id = posts::publish::db::publish_at(&mut *tx, author, &sample.draft, created_at).await?;
+        let id =
+            posts::publish::db::publish_at(&mut *tx, author, &sample.draft, created_at).await?;
         for (nth, voter) in voters(SourceId(number), sample.votes, pool.len()).enumerate() {
             votes.add(id, pool[voter], cast_at(SourceId(number), nth, created_at, now));
         }
