@@ -238,7 +238,7 @@ async fn a_damaged_truncated_or_foreign_export_is_refused_with_its_line_and_noth
         ),
         (
             with(4, &post(3, 1, "T").replace("null,\"body", "\"javascript:alert(1)\",\"body")),
-            "line 4: url: A link begins with",
+            "line 4: url: Enter a full address",
         ),
         (
             with(
