@@ -1,8 +1,8 @@
-//! Matches of a search, marked in the title and text that a list shows.
+//! Highlights: the matches of a search in the title and text of a result.
 
 use std::ops::Range;
 
-/// Title and text with the words that were found marked.
+/// Title and text in pieces, of which the matches are marked.
 #[derive(Debug, Clone)]
 pub struct Highlights {
     pub title: Vec<Piece>,
@@ -15,8 +15,8 @@ pub struct Piece {
     pub is_hit: bool,
 }
 
-/// Takes apart what the database marked with U+0002 before and U+0003 behind each hit; no title or
-/// text can hold either.
+/// Splits a text in which the database put U+0002 before and U+0003 after each match. No title or text
+/// can contain either.
 pub fn pieces(marked: &str) -> Vec<Piece> {
     let mut pieces = Vec::new();
     for part in marked.split_inclusive(['\u{2}', '\u{3}']) {
@@ -29,13 +29,13 @@ pub fn pieces(marked: &str) -> Vec<Piece> {
     pieces
 }
 
-/// How many characters of a text a result shows, and how many of them before the first hit, where
-/// there is as much: few enough for two lines on a phone.
+/// How many characters of a text a result shows, and how many of them before the first match at most:
+/// few enough for two lines on a phone.
 const SNIPPET: usize = 220;
 const LEAD: usize = 40;
 
-/// The part of a text with the most hits, cut between words, with "…" where it is cut. Nothing
-/// where the text has no hit.
+/// The part of a text with the most matches, cut between words, with "…" at each cut. Empty if the text
+/// has no match.
 pub fn snippet(marked: &str) -> Vec<Piece> {
     let pieces = pieces(marked);
     let (mut text, mut hits) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Where everything is, for search engines (sitemaps.org): an index, and parts of it.
+//! The sitemap for search engines (sitemaps.org): an index and its parts.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ struct Part {
     posts: Vec<(PostId, OffsetDateTime)>,
 }
 
-/// A part stands at the same address as the index: one in a folder may only name what is in there.
+/// Parts share the path of the index: a sitemap in a folder may only list addresses in that folder.
 #[derive(Deserialize)]
 pub struct SitemapQuery {
     part: Option<String>,

@@ -1,4 +1,4 @@
-//! What people post.
+//! Posts: their fields, who may see and change them, and where they rank.
 
 pub mod access;
 pub mod api;
@@ -42,8 +42,7 @@ impl Post {
     }
 }
 
-/// Which state of a post's text somebody has before them: the microsecond of its last edit, 0 where
-/// there was none.
+/// The version of a post's text: the microsecond of its last edit, 0 if it was never edited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(transparent)]
 pub struct Version(i64);
@@ -68,7 +67,7 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
-/// What an author gives: checked, but not yet a post.
+/// A valid title, link and text that are not published yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     pub title: Title,

@@ -45,6 +45,12 @@ pub fn public_pages(routes: Router<App>, app: &App) -> Router<App> {
         .layer(from_fn_with_state(sources(app), replica::read_replica))
 }
 
+/// Forms and pages that are one member's own.
+pub fn private_pages(routes: Router<App>) -> Router<App> {
+    // Whatever the response, an error included: it may hold what only this client may see.
+    routes.layer(map_response(headers::no_store_by_default))
+}
+
 /// All pages with a session: the public ones, and forms.
 pub fn pages(routes: Router<App>, app: &App) -> Router<App> {
     routes

@@ -338,7 +338,7 @@ pub fn router(app: App) -> Router {
 
 fn app_router(app: App) -> Router {
     let public = layers::public_pages(of(Face::Public), &app);
-    let pages = layers::pages(public.merge(of(Face::Private)), &app);
+    let pages = layers::pages(public.merge(layers::private_pages(of(Face::Private))), &app);
     let documents = layers::documents(of(Face::Document), &app);
     let api = match app.tokens {
         Some(_) => Router::new().nest("/v1", api_router(&app)),

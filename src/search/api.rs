@@ -28,7 +28,7 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub struct PostPage {
     posts: Vec<Post>,
-    /// Give it as `after` for the next page; null on the last.
+    /// The value of `after` for the next page; null on the last.
     #[schema(required)]
     next: Option<String>,
 }
@@ -76,26 +76,26 @@ pub struct PostsQuery {
     /// How many at most.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 10)]
     limit: Option<String>,
-    /// How many to pass over. `after` is the better way: it neither repeats nor slows down.
+    /// How many to skip. Prefer `after`, which repeats no post and stays fast.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 10_000, default = 0)]
     skip: Option<String>,
-    /// Only posts with these words in title or text; 2 to 200 characters, or one that is a word of its
-    /// own, as 雨 is. `hot` is then by relevance.
+    /// Only posts with these words in title or text; 2 to 200 characters, or a single one that is a word,
+    /// such as 雨. `hot` then means by relevance.
     #[param(min_length = 1, max_length = 200, pattern = "..|[^\\x00-\\x7f]", example = "garden")]
     search: Option<String>,
     /// `new`: the newest first. `hot`: votes against age. `top`: most votes first.
     #[serde(default)]
     #[param(inline, value_type = Sort, required = false)]
     sort: Sort,
-    /// Only posts of this person.
+    /// Only posts of this user.
     #[param(example = "ada")]
     author: Option<String>,
-    /// `next` of the page before, with the other parameters as they were.
+    /// `next` of the previous page, with the other parameters unchanged.
     #[param(min_length = 28, max_length = 1000, pattern = "^[A-Za-z0-9_-]+$")]
     after: Option<String>,
 }
 
-/// Posts
+/// List posts
 #[utoipa::path(
     get, path = "/api/v1/posts", operation_id = "posts", tag = "posts", params(PostsQuery),
     responses((status = 200, body = PostPage)),

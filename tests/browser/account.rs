@@ -1,4 +1,4 @@
-//! What one does with one's own account, once with JavaScript and once without.
+//! A member's own account, once with JavaScript and once without.
 
 use crate::{
     browser::Browser,

@@ -1,6 +1,6 @@
 //! A browser as its user sees it: pages, what stands on them, and keys to press.
 //!
-//! Nothing here sleeps for a while and hopes: each step waits for what it needs.
+//! No fixed sleeps: each step waits for what it needs.
 
 use std::time::{Duration, Instant};
 
@@ -157,12 +157,12 @@ impl Browser {
         self.sees(css).await.text().await.unwrap()
     }
 
-    /// Presses a key wherever the focus is.
+    /// Presses a key on the element that has the focus.
     pub async fn press(&self, key: Key) {
         self.driver.action_chain().send_keys(key + "").perform().await.unwrap();
     }
 
-    /// Types into whatever has the focus.
+    /// Types into the element that has the focus.
     pub async fn type_keys(&self, text: &str) {
         self.driver.action_chain().send_keys(text).perform().await.unwrap();
     }
@@ -212,7 +212,7 @@ impl Browser {
         self.cdp("Emulation.setEmulatedMedia", features).await;
     }
 
-    /// Tries again until there is something, or an error that waiting does not mend.
+    /// Retries until there is a result, or an error that waiting does not fix.
     pub async fn until<T>(
         &self,
         what: &str,
@@ -234,13 +234,13 @@ impl Browser {
             if begun.elapsed() > PATIENCE {
                 let place = self.place().await;
                 let page = self.driver.find(By::Css("body")).await.unwrap().text().await.unwrap();
-                panic!("waited in vain for {what} at {place}: {missed}\nThe page says:\n{page}");
+                panic!("timed out waiting for {what} at {place}: {missed}\nThe page says:\n{page}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// What the browser complained about so far, but for the answers of the site that say no.
+    /// What the browser has logged as errors so far, except for refusals by the site.
     pub async fn complaints(&self) -> Vec<String> {
         let entries = self.driver.browser_log().await.unwrap().into_iter();
         entries
@@ -250,7 +250,7 @@ impl Browser {
             .collect()
     }
 
-    /// Closes the browser, which must have nothing to complain about: no violation of the content
+    /// Closes the browser, which must have logged no error: no violation of the content
     /// security policy, no error in a script.
     pub async fn end(self) {
         assert_eq!(self.complaints().await, [""; 0]);

@@ -1,4 +1,4 @@
-//! The one chromedriver of these tests, started by whoever needs it first.
+//! The one chromedriver (WebDriver server) of these tests, started by the first that needs it.
 
 use std::{
     io::{BufRead as _, BufReader, Lines},
@@ -11,8 +11,8 @@ use nix::unistd::Uid;
 use serde_json::{Value, json};
 use thirtyfour::{Capabilities, WebDriver};
 
-/// Ends the driver, its browsers and what they wrote once nobody holds the other end of its input:
-/// however the tests end, nothing stays behind.
+/// Ends the driver and its browsers and deletes their files once the other end of its input is closed:
+/// nothing is left behind, no matter how the tests end.
 const KEEPER: &str = "read -r _; kill -s KILL -- -$0; rm -rf \"$1\" || rm -rf \"$1\"";
 
 struct Driver {

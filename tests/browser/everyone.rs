@@ -1,4 +1,4 @@
-//! Every page in every state, for everyone: what axe-core finds, in both themes, on a wide screen
+//! Accessibility of every page in every state: what axe-core finds, in both themes, on a wide screen
 //! and on a phone; and nothing that scrolls sideways on the narrowest.
 
 use serde_json::json;
@@ -118,7 +118,7 @@ async fn each_part_of_a_text_runs_in_the_direction_of_its_own_words_and_code_fro
     browser.end().await;
 }
 
-/// What is pressed with a finger or a mouse and is too small for it.
+/// Controls that are too small as a touch target.
 const FIND_SMALL: &str = "
     const { css, least: [wide, high] } = arguments[0];
     return [...document.querySelectorAll(css)].map((link) => [link, link.getBoundingClientRect()])
@@ -420,7 +420,7 @@ async fn too_often_for_a_member(inspector: &mut Inspector<'_>, site: &TestSite, 
     inspector.look("too many searches").await;
 }
 
-/// A budget comes back little by little, so this is best done just before it matters.
+/// A rate limit refills gradually, so this is best done just before it matters.
 async fn until_too_often(send: impl AsyncFn() -> Reply) {
     for _ in 0..300 {
         if send().await.status == 429 {

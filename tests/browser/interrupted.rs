@@ -1,4 +1,4 @@
-//! What happens to people when something ends in the middle: their session, or the database.
+//! What happens when the session or the database ends in the middle of writing.
 
 use crate::{
     browser::Browser,
@@ -174,7 +174,7 @@ async fn a_vote_without_a_session_leads_through_the_log_in_page_and_back() {
     log_in(&browser).await;
     browser.is_at(&format!("/top?t=week#post-{post}")).await;
 
-    // Logged in by the look of the page, and no more.
+    // The page still looks logged in, but the session has ended.
     site::end_all_sessions(&site).await;
     browser.click(&button).await;
     log_in(&browser).await;

@@ -1,4 +1,4 @@
-//! Hands on the keyboard only.
+//! Keyboard only.
 
 use thirtyfour::Key;
 

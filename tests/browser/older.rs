@@ -1,4 +1,4 @@
-//! The way to older posts.
+//! Pagination: the link to older posts.
 
 use std::collections::BTreeSet;
 

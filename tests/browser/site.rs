@@ -33,7 +33,7 @@ pub async fn chained_or_served() -> TestSite {
     }
 }
 
-/// As [`served`], sending its letters to `office`.
+/// As [`served`], sending its emails to `office`.
 pub async fn served_with_mail(office: &PostOffice) -> TestSite {
     let (listener, mut site) = patient(unbound().await);
     site.app.mailer = Mailer::new(Some(&office.outgoing())).unwrap();
@@ -41,7 +41,7 @@ pub async fn served_with_mail(office: &PostOffice) -> TestSite {
     listen((listener, site), |router| router).await
 }
 
-/// The same, which also counts how often somebody does what.
+/// The same, with rate limits.
 pub async fn served_as_it_comes(office: &PostOffice) -> TestSite {
     let (listener, mut site) = patient(unbound().await);
     site.app.mailer = Mailer::new(Some(&office.outgoing())).unwrap();
@@ -58,8 +58,8 @@ pub async fn served_listing(origins: &[&str]) -> TestSite {
     listen((listener, site), |router| router).await
 }
 
-/// The same, keeping pages as a site does that nobody else writes to, and noting every path it is asked
-/// for.
+/// The same, caching pages as a site does whose database only it writes to, and recording every path that
+/// is requested.
 pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
     let (listener, mut site) = patient(unbound().await);
     support::keep(&mut site.app, cache::LIFETIME);
@@ -71,7 +71,7 @@ pub async fn served_and_watched(asked: Arc<Mutex<Vec<String>>>) -> TestSite {
     listen((listener, site), |router| router.layer(from_fn(note))).await
 }
 
-/// The same, waiting for its database no longer than it does elsewhere.
+/// The same, with the usual timeout for its database.
 pub async fn served_impatiently() -> TestSite {
     listen(unbound().await, |router| router).await
 }

@@ -61,7 +61,7 @@ async fn digests(db: &PgPool) -> Vec<(String, String)> {
     digests
 }
 
-/// Somebody with a session and a token, posts and votes of many, and what came from a file.
+/// A member with a session and a token, posts and votes of many, and an imported file.
 async fn furnished(database: &Database) -> (TestSite, Caller) {
     let site = TestSite::over(database.options(), "http://site.test");
     let ada = site.member("ada").await;
@@ -230,7 +230,7 @@ async fn a_damaged_foreign_or_newer_backup_is_refused_and_nothing_is_touched() {
     let nowhere = complaint(&run(&target, &["restore", "/nowhere/file"]), 1);
     assert!(nowhere.contains("/nowhere/file"), "{nowhere}");
 
-    // Whole and sealed, and yet not ours.
+    // Complete and with a correct checksum, but not a backup of this site.
     let foreign = empty_database().await;
     foreign.pool.execute("create table posts (id int)").await.unwrap();
     let line = complaint(&run(&foreign, &["backup", "/nowhere/file"]), 1);

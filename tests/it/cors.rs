@@ -34,7 +34,7 @@ const UNLISTED: [&str; 22] = [
     "",
 ];
 
-/// The same site, once it lists somebody.
+/// The same site, with listed origins.
 async fn listing() -> TestSite {
     let mut site = TestSite::new().await;
     site.app.origins = LISTED.map(|origin| origin.parse().unwrap()).into();
@@ -60,7 +60,7 @@ fn varies(reply: &Reply) -> bool {
     lines.into_iter().any(|line| line.to_str().unwrap().to_lowercase().contains("origin"))
 }
 
-/// The rest of the answer is as every answer is.
+/// The rest of the response is unchanged.
 fn check(reply: Reply, asked: &str) {
     let mut reply = reply;
     for name in of_cors(&reply) {
@@ -158,7 +158,7 @@ async fn cors_allows_exactly_the_listed_origins_and_never_credentials() {
         assert!(exposed.contains(name), "{exposed}");
     }
 
-    // Two origins are none, and of pages nobody is told anything.
+    // Two origins are invalid, and pages never have CORS headers.
     let request = ada.request(Method::GET, "/posts");
     let twice =
         request.header(header::ORIGIN, LISTED[0]).header(header::ORIGIN, "https://evil.test");

@@ -1,5 +1,5 @@
-//! The API's document, read by programs that others wrote: one tries all it says on the running
-//! site, another makes a client of it.
+//! The OpenAPI document, read by other programs: one tests the running site against it,
+//! another generates a client from it.
 
 use std::{
     fs,

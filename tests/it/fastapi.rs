@@ -1,4 +1,4 @@
-//! A FastAPI app moving in: its people, posts and votes, as its own Postgres holds them.
+//! Importing a FastAPI app: its people, posts and votes, as its own Postgres has them.
 
 use std::{
     io::Write as _,
@@ -266,7 +266,7 @@ async fn an_unreadable_fastapi_app_or_a_site_that_is_not_empty_is_one_error_line
     )
     .await;
 
-    // Somebody is here whose id and address are one of theirs by chance.
+    // A member of this site happens to have the id and the address of one of theirs.
     run(
         &db.pool,
         "insert into users (username, email, email_key) values ('ada', 'ada@a.test', 'ada@a.test')",

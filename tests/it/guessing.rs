@@ -1,4 +1,4 @@
-//! How often one may try to get in, and how its owner gets in all the same.
+//! Rate limits on log-in attempts, and how the owner of an account still gets in.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +46,7 @@ fn waits(reply: &Reply, at_most: u64) {
     reply.has("Try again in");
 }
 
-/// As if the time had passed that one has to wait.
+/// As if the waiting time had passed.
 async fn later(site: &TestSite) {
     sqlx::query("update password_tries set free_at = now()").execute(&site.db).await.unwrap();
 }
@@ -154,7 +154,7 @@ async fn password_guessing_by_a_stranger_locks_nobody_out_of_a_known_device() {
     stale.set_cookie("device", &device);
     waits(&log_in(&stale, "ada", PASSWORD).await, 60);
 
-    // A known device has no more tries than anybody.
+    // A known device has no more attempts than others.
     ada.post("/logout", &[]).await;
     for _ in 0..5 {
         assert_eq!(log_in(&ada, "ada", WRONG).await.status, 401);
@@ -264,7 +264,7 @@ async fn the_rate_limit_allows_a_network_five_sign_ups_an_hour_and_keeps_what_wa
         post_from(address, &site.visitor(), "/signup", &fields).await
     };
     for n in 0..5 {
-        // A form that does not hold costs nothing.
+        // An invalid form costs nothing.
         let fields = [("username", "!"), ("email", "x"), ("password", "short")];
         assert_eq!(post_from("192.0.2.1", &site.visitor(), "/signup", &fields).await.status, 422);
         assert_eq!(sign_up("192.0.2.1", n).await.status, 303);
@@ -348,7 +348,7 @@ async fn a_free_log_in_attempt_that_waits_for_another_to_be_counted_stays_free()
     assert_eq!(waiting.await.unwrap().status, 401);
 }
 
-/// As many as may wait for their turn do, and more come again and again.
+/// The queue is full, and more requests keep coming.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_in_attempt_that_a_busy_site_did_not_check_does_not_count() {
     let site = throttled().await;
@@ -458,7 +458,7 @@ async fn every_failed_log_in_runs_the_same_queries_whatever_the_reason() {
     assert!(all.values().all(|heard| *heard == all["ada"]), "{all:#?}");
 }
 
-/// There is one way in with two doors, and who is turned away at one is turned away at the other.
+/// The form and the API share one log-in: a client refused by one is refused by the other.
 #[tokio::test]
 async fn the_log_in_form_and_the_api_share_their_rate_limits() {
     let site = throttled().await;
@@ -504,7 +504,7 @@ async fn the_log_in_form_and_the_api_share_their_rate_limits() {
     }
     waits(&nobody.log_in("ada", PASSWORD).await, 60);
 
-    // By network: thirty in all, whomever it tries at whichever door.
+    // By network: thirty in all, over all accounts and both the form and the API.
     let mut tries = 0;
     for n in 0..40 {
         let name = format!("person-{n}");

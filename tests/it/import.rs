@@ -334,7 +334,7 @@ async fn count(db: &PgPool, sql: &str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(db).await.unwrap()
 }
 
-/// Whatever came in can be ranked, found and trusted.
+/// Imported posts are ranked, searchable and consistent.
 async fn assert_all_is_right(db: &PgPool) {
     let posts = count(db, "select count(*) from posts").await;
     for (wrong, what) in [

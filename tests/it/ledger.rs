@@ -44,7 +44,7 @@ impl Ledger {
 pub struct Crowd {
     pub site: TestSite,
     pub database: Database,
-    /// The session of each writer, who is called `writer0` and so on.
+    /// The session of each writer; their names are `writer0` and so on.
     pub cookies: Vec<String>,
     pub posts: Vec<i64>,
 }
@@ -64,7 +64,7 @@ impl Crowd {
         Crowd { site, database, cookies, posts }
     }
 
-    /// Everybody writes and votes at `address` until told to stop; of a hundred requests,
+    /// All writers post and vote at `address` until `stop` is set; of a hundred requests,
     /// `aborted` are hung up on at some moment.
     pub fn writes_at(
         &self,

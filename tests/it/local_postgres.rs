@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-/// A new directory in the temporary one, which everybody may pass. Whatever runs in it ends with it.
+/// A new directory in the temporary one, which every user may enter. A server in it ends with it.
 struct Place(PathBuf);
 
 impl Place {
@@ -127,7 +127,7 @@ async fn the_postgres_log_contains_no_parameter_of_a_slow_or_failed_statement() 
     let mut db = local.admin_options().connect().await.unwrap();
     for sql in [
         "create table notes (note text primary key)",
-        // As an operator does who looks for slow statements.
+        // As an operator does to find slow statements.
         "set log_min_duration_statement = 0",
         "set log_error_verbosity = default",
     ] {

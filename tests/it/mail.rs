@@ -14,7 +14,7 @@ async fn is_in(visitor: &Visitor) -> bool {
     visitor.get("/settings").await.status == 200
 }
 
-/// Somebody whose letter of welcome has come and is out of the way.
+/// A new member whose welcome email has already arrived.
 async fn member(site: &TestSite, office: &PostOffice, name: &str) -> Visitor {
     let before = office.arrived().len();
     let member = site.member(name).await;
@@ -22,7 +22,7 @@ async fn member(site: &TestSite, office: &PostOffice, name: &str) -> Visitor {
     member
 }
 
-/// The latest letter, once there are `count`.
+/// The latest email, once there are `count`.
 async fn latest(
     office: &PostOffice,
     count: usize,
@@ -259,7 +259,7 @@ async fn a_request_for_a_reset_link_does_not_reveal_who_has_an_account() {
         "ada@example.org",
         "nobody@example.org",
         "kate@example.org",
-        // A letter that folds alike is another's; the sign for kelvin is a K (NFC), so this is Mike.
+        // A character that folds alike belongs to another address; the kelvin sign is a K in NFC, so this is Mike.
         "m\u{131}ke@example.org",
         "mi\u{212A}e@example.org",
         "mike@example.org.evil.test",
@@ -323,7 +323,7 @@ async fn an_email_change_counts_once_its_link_was_followed() {
     };
     assert_eq!(letter.to, "Countess@example.org");
     assert!(!fits(&site, "countess@example.org", PASSWORD).await, "not yet");
-    // Whoever follows it need not be logged in: the letter is the proof.
+    // Following the link needs no session: the email is the proof.
     let elsewhere = site.visitor();
     let link = letter.link("/email/confirm");
     assert_eq!(elsewhere.post(&link, &[]).await.status, 303);
@@ -342,7 +342,7 @@ async fn an_email_is_sent_to_the_punycode_form_of_the_host() {
     assert_eq!(office.letters(1).await[0].to, "Ada@xn--bcher-kva.example");
 }
 
-/// The link for the thief's address would outlive the owner's new password.
+/// A link sent to the thief's address would outlive the owner's new password.
 #[tokio::test]
 async fn no_link_is_sent_for_a_password_checked_before_all_sessions_ended() {
     use social_post::{
@@ -385,7 +385,7 @@ async fn an_email_change_does_not_reveal_that_an_address_is_taken() {
     assert_eq!(to_bob.to, "bob@example.org", "as he wrote it himself");
     assert!(!to_bob.text.contains("/email/confirm"));
 
-    // Somebody takes the address while the link is on its way.
+    // Another member takes the address while the email is on its way.
     let link = letters
         .iter()
         .find(|letter| letter.to == "new@example.org")

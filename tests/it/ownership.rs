@@ -170,8 +170,8 @@ fn may_write(table: &Table, module: &str) -> bool {
 fn written_tables(source: &str) -> BTreeSet<String> {
     let code: Vec<&str> =
         source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let code = code.join("\n").to_lowercase();
-    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let code = code.join("\n");
+    let is_part = |c: char| c.is_alphanumeric() || "_.$".contains(c);
     let words: Vec<&str> = code.split(|c| !is_part(c)).filter(|word| !word.is_empty()).collect();
     let names = names();
     let mut written = BTreeSet::new();
@@ -184,12 +184,28 @@ fn written_tables(source: &str) -> BTreeSet<String> {
             "copy" if words[at..].iter().take(20).any(|word| *word == "stdin") => next(1),
             _ => continue,
         };
-        let target = target.trim_start_matches("public.");
-        if names.contains(target) {
-            written.insert(target.to_owned());
-        }
+        let targets = match target.strip_prefix('$') {
+            Some(parameter) => arguments(&code, parameter),
+            None => vec![target.trim_start_matches("public.")],
+        };
+        written.extend(targets.into_iter().filter(|name| names.contains(*name)).map(str::to_owned));
     }
     written
+}
+
+/// The texts that a source gives to `$parameter:literal` of one of its macros, which writes SQL with it.
+fn arguments<'a>(code: &'a str, parameter: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for definition in code.split("macro_rules! ").skip(1) {
+        let (name, rest) = definition.split_once(' ').unwrap();
+        let head = rest.split("=>").next().unwrap_or_default();
+        let mut literals = head.split('$').filter_map(|one| Some(one.split_once(":literal")?.0));
+        let Some(place) = literals.position(|literal| literal == parameter) else { continue };
+        for call in code.split(&format!("{name}!(")).skip(1) {
+            found.extend(call.split('"').skip(1).step_by(2).nth(place));
+        }
+    }
+    found
 }
 
 #[test]
@@ -202,9 +218,15 @@ fn statements_that_write_are_found_however_they_are_laid_out() {
             posts (id) values (1) on conflict (id) do update set title = excluded.title)
         update post_ranks r set score = 1 from votes where r.post_id = 1\"
         \"copy public.users (id) from stdin\"
-        \"select from imported_posts for update\"";
+        \"select from imported_posts for update\"
+        macro_rules! on {
+            ($name:ident, $read:literal, $table:literal) => {
+                \"select from \" + $read + \" insert into \" $table \" (id) values (1)\"
+            };
+        }
+        on!(both, \"imported_posts\", \"votes\");";
     let found: Vec<String> = written_tables(source).into_iter().collect();
-    assert_eq!(found, ["post_ranks", "posts", "tower_sessions.session", "users"]);
+    assert_eq!(found, ["post_ranks", "posts", "tower_sessions.session", "users", "votes"]);
 }
 
 /// The first part of the path below `src`.

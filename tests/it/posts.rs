@@ -322,7 +322,7 @@ async fn an_invented_version_or_idempotency_key_is_refused() {
     assert_eq!(site.count("select count(*) from posts").await, 1);
 }
 
-/// Of edits that start from the same text one is saved and the other is told; what is deleted stays
+/// Of edits that start from the same text one is saved and the other gets the conflict; what is deleted stays
 /// deleted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_edits_and_deletions_lose_nothing_silently_and_restore_nothing() {
@@ -400,7 +400,7 @@ async fn an_idempotency_key_sent_twenty_times_at_once_makes_one_post_and_redirec
     assert_eq!(site.count("select count(*) from posts").await, 4);
 }
 
-/// As happens when the answer got lost, or with the browser's way back.
+/// As happens when the response got lost, or with the browser's back button.
 #[tokio::test]
 async fn an_idempotency_key_with_another_text_neither_loses_nor_publishes_it() {
     let site = TestSite::new().await;
@@ -465,7 +465,7 @@ async fn an_idempotency_key_expires_after_a_day() {
     assert_eq!(site.count("select count(*) from posts").await, 2);
 }
 
-/// The row is locked by a deletion that ends only when the request has come to ask for it.
+/// The row is locked by a deletion that ends only when the request waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_account_deleted_during_a_request_loses_nothing_that_was_typed() {
     let site = TestSite::new().await;

@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{Reply, empty_directory, encode, wire::exchange};
 
-/// Long enough for a slow machine; who waits longer waits for ever.
+/// Long enough for a slow machine; what takes longer never comes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the program in an empty directory with nothing in its environment but `settings`.
@@ -125,7 +125,7 @@ impl Program {
         exchange(self.address, request).await.unwrap()
     }
 
-    /// Asks again and again until the answer is this.
+    /// Repeats the request until the response has this status.
     pub async fn comes_to(&self, path: &str, status: u16) -> Reply {
         let started = Instant::now();
         loop {

@@ -33,7 +33,7 @@ fn weak_hash() -> String {
     hash(8, 1)
 }
 
-/// One that is never made anew.
+/// A hash that is never rehashed.
 fn strong_hash() -> String {
     hash(19_456, 2)
 }
@@ -107,7 +107,7 @@ async fn only_a_cookie_with_the_exact_name_authenticates() {
     for cookie in &refused {
         assert!(!is_logged_in(&site, cookie).await, "{cookie:?}");
     }
-    // Nor does one that somebody planted stand in the way, or in for, the real one.
+    // Nor does a planted cookie block or replace the real one.
     let mut accepted = vec![format!("__Host-sid={id}"), format!("a=b;__Host-sid={id};;c")];
     for name in &lookalikes {
         accepted.push(format!("{name}={other}; __Host-sid={id}"));
@@ -218,7 +218,7 @@ async fn a_request_in_flight_does_not_bring_a_session_back() {
         let request = site.visitor().form("/logout").header("cookie", format!("sid={id}"));
         let out = site.visitor().send(request, "").await;
         let again = slow.await.unwrap();
-        // Whoever logged in again in the meantime has another session, and this one is over.
+        // A new log-in in the meantime has another session, and this one has ended.
         assert!(out.status == 303 || round % 4 == 2 && out.status == 401, "{}", out.status);
         assert!(!is_logged_in(&site, &format!("sid={id}")).await, "round {round}");
         let alive = site.count("select count(*) from user_sessions").await;
@@ -309,7 +309,7 @@ async fn reset_by_link(site: &TestSite, user: i64) -> Reply {
     site.visitor().post(&path, &[("new_password", "marble otter 7 lantern")]).await
 }
 
-/// Who knew the old password, and was being let in as it was changed, is not in afterwards.
+/// A log-in with the old password that was in progress during the change leaves no session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_in_begun_before_all_sessions_ended_starts_none() {
     let database = database().await;
@@ -318,7 +318,7 @@ async fn a_log_in_begun_before_all_sessions_ended_starts_none() {
     site.router = social_post::routes::router(site.app.clone());
     site.db = database.pool.clone();
     site.member("ada").await;
-    // Stops whoever has given the right password, until this test lets go.
+    // Stops a log-in after its password was checked, until this test releases it.
     for sql in [
         "create function wait_here() returns trigger language plpgsql as \
          $$ begin perform pg_advisory_lock(1), pg_advisory_unlock(1); return old; end $$",

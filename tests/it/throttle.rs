@@ -1,9 +1,9 @@
-//! How often one may do what: the budgets themselves are in `web::throttle`.
+//! The rate limits; the limiter itself is in `web::throttle`.
 
 use crate::support::{Reply, TestSite, Visitor};
 
-/// Sends until it is too often, and gives how many were taken before that. A slow machine takes some
-/// more, because a budget comes back little by little.
+/// Sends until the rate limit is reached, and returns how many were accepted before. A slow machine accepts
+/// some more, because the limit refills gradually.
 async fn until_too_often<F: Future<Output = Reply>>(send: impl Fn(usize) -> F) -> (usize, Reply) {
     for sent in 0..500 {
         let reply = send(sent).await;

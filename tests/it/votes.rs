@@ -219,7 +219,7 @@ async fn a_hundred_concurrent_requests_for_one_vote_are_one_vote() {
     }
 }
 
-/// Postgres may break off a statement that is in another's way; that is nothing to a voter.
+/// Postgres may abort a statement that conflicts with another; the voter must not notice.
 #[tokio::test]
 async fn a_vote_that_postgres_aborts_is_retried_a_few_times() {
     let site = TestSite::new().await;

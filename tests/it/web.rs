@@ -144,7 +144,7 @@ async fn a_page_is_compressed_with_the_best_coding_that_the_client_accepts() {
         assert_eq!((status.as_u16(), found), (200, coding), "{accepts}");
         assert!(body.len() <= at_most, "{accepts}: {} of {whole}", body.len());
     }
-    // What only one viewer gets is packed quickly rather than well.
+    // A page for one viewer only is compressed fast rather than well.
     let request =
         ada.request(Method::GET, "/").header("accept-encoding", "gzip, deflate, br, zstd");
     let reply = site.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
@@ -302,10 +302,10 @@ async fn no_page_runs_more_than_three_queries_and_a_feed_two() {
 
     assert_eq!(post, 1);
     assert!(costs.values().any(|ran| ran.len() > 1), "nothing is heard");
-    // Nobody who is not logged in costs a look at the sessions.
+    // A request without a session cookie does not query the sessions.
     assert_eq!(costs["/ for nobody"].len(), 1, "{costs:#?}");
     assert_eq!(costs["/login for nobody"].len(), 0, "{costs:#?}");
-    // Who asks, and the posts with what of them one voted for.
+    // The viewer, and the posts with the viewer's votes.
     assert_eq!(costs["/ for ada"].len(), 2, "{costs:#?}");
     let dear: Vec<_> = costs.iter().filter(|(_, ran)| ran.len() > 3).collect();
     assert!(dear.is_empty(), "{dear:#?}");
@@ -344,7 +344,7 @@ async fn an_internal_error_is_a_page_with_a_reference_and_nothing_else() {
 
 type Begin<'a> = &'a dyn Fn(&Visitor, &str) -> axum::http::request::Builder;
 
-/// Each kind of refusal, as a page with a way on and as a message beside what one was doing.
+/// Each kind of error, as a page with a link onwards and as a message beside the form or button.
 #[tokio::test]
 async fn every_error_is_a_page_of_the_site_in_plain_words() {
     let site = TestSite::new().await;

@@ -1,4 +1,4 @@
-//! Asks where a post stands, without looking at more than is counted.
+//! The query for a post's place in the hot list, with bounded work.
 
 use sqlx::PgPool;
 
@@ -9,11 +9,12 @@ use crate::{
     score::Score,
 };
 
-/// Where the post stands in the hot list; `None` if there is no such post. Walks the list's index: from
-/// the top as far as places are counted, and one step from the post to either side.
+/// The post's place in the hot list; `None` if there is no such post. Walks the list's index: from the top
+/// as far as places are counted, and one step from the post in each direction.
 ///
-/// How many are counted stands there as a number ([`RankExplanation::COUNTED`]): a limit that is a parameter is a tenth
-/// of the table to the planner, who then plans anew for each request, which took four times as long as the rest.
+/// The limit is written as a number, not as a parameter ([`RankExplanation::COUNTED`]): the planner takes a
+/// parameter for a tenth of the table and plans again for each request, which took four times as long as the
+/// query itself.
 pub async fn find(db: &PgPool, id: PostId) -> sqlx::Result<Option<RankExplanation>> {
     let found = visible_posts!(query!(
         r#"

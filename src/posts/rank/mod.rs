@@ -1,4 +1,4 @@
-//! Where a post stands in the hot list, and why.
+//! The rank explanation: a post's place in the hot list, and the numbers behind it.
 
 pub mod db;
 
@@ -27,10 +27,10 @@ pub struct Neighbour {
 }
 
 impl RankExplanation {
-    /// How far places are counted, so that the last of two million posts costs no more than this.
+    /// How far places are counted, so that the last of two million posts costs no more than the 1,000th.
     pub const COUNTED: i64 = 1000;
 
-    /// The part of the rank that is there for its votes; the rest is for when it was written.
+    /// The part of the rank that comes from votes; the rest comes from the time of publishing.
     #[expect(clippy::cast_precision_loss, reason = "the database does the same")]
     pub fn for_votes(&self) -> f64 {
         (self.score.0.max(1) as f64).log10()

@@ -44,9 +44,7 @@ fn form_errors<Problem: ToString>(
     field: &'static str,
 ) -> Result<FormErrors> {
     match failed {
-        Ok(Refused::WrongPassword) => {
-            Ok(FormErrors::field("current_password", &"That is not your password."))
-        }
+        Ok(Refused::WrongPassword) => Ok(FormErrors::field("current_password", &"Wrong password.")),
         Ok(Refused::Problem(problem)) => Ok(FormErrors::field(field, &problem)),
         Ok(Refused::LoggedOut) => Err(Error::Unauthenticated),
         Err(error) => FormErrors::from_error(error),

@@ -47,18 +47,20 @@ pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Nex
     response
 }
 
-/// Writes `Cache-Control` from the handler's [`CachePolicy`]; a response without one holds what only
-/// this client may see, and is not stored.
+/// Writes `Cache-Control` from the handler's [`CachePolicy`]. A success without a policy is not stored;
+/// an error is revalidated.
 ///
 /// A page depends on the session and on whether htmx asks for a fragment, so caches must keep these
 /// apart.
 pub async fn cache_control(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let is_personal = response.extensions().get::<Viewer>().is_some();
-    let value = match response.extensions().get::<CachePolicy>() {
-        None => "no-store",
-        Some(_) if is_personal => "private, no-cache",
-        Some(_) => "no-cache",
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    let may_be_stored = is_error || response.extensions().get::<CachePolicy>().is_some();
+    let value = match (may_be_stored, is_personal) {
+        (false, _) => "no-store",
+        (true, true) => "private, no-cache",
+        (true, false) => "no-cache",
     };
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Cookie, HX-Request-Type"));

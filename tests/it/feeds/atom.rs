@@ -322,7 +322,7 @@ async fn a_conditional_get_of_an_unchanged_feed_is_a_304() {
             assert_eq!(ask(path, Method::GET, held).await.body, first.body, "{path} {held:?}");
         }
     }
-    // And whoever has another is sent the new one.
+    // And a client with an older version gets the new one.
     let before = stranger.get(FEEDS[0]).await.header("etag").to_owned();
     site.post_by("ada", "Another owl").await;
     assert_eq!(ask(FEEDS[0], Method::GET, &before).await.status, 200);
@@ -349,7 +349,7 @@ async fn a_missing_feed_is_an_error_page() {
     }
     let reply = stranger.get("/users/ADA/feed.atom").await;
     assert_eq!((reply.status.as_u16(), reply.location()), (308, "/users/ada/feed.atom"));
-    // Nobody there yet, and valid all the same.
+    // No posts yet, and still valid.
     for path in FEEDS {
         assert_eq!(read(&site, path).await.entries, []);
     }

@@ -1,5 +1,5 @@
-//! What other programs read: feeds, the sitemap and the small files of conventions, each held against
-//! the rules of its standard.
+//! What other programs read: feeds, the sitemap and the well-known files, each checked against
+//! its standard.
 
 mod atom;
 mod head;

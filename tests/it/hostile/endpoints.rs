@@ -138,7 +138,7 @@ impl Field {
 }
 
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct Endpoint {
     pub method: Method,
     /// As `routes.rs` spells it.
     pub route: &'static str,
@@ -155,9 +155,9 @@ pub fn encoded(value: &str) -> String {
     encode(&[("", value)])[1..].to_owned()
 }
 
-impl Door {
+impl Endpoint {
     /// The endpoint of a row of the manifest.
-    fn from_route(route: &'static Route) -> Door {
+    fn from_route(route: &'static Route) -> Endpoint {
         let path = match route.path {
             path if path.contains("{id}") => Some(Field::Id),
             path if path.contains("{username}") => Some(Field::Name),
@@ -168,7 +168,7 @@ impl Door {
         let fields = |names: &[&'static str]| -> &'static [Field] {
             names.iter().map(|name| Field::from_manifest(route, name)).collect::<Vec<_>>().leak()
         };
-        Door {
+        Endpoint {
             method: route.method.clone(),
             route: route.path,
             path,
@@ -180,7 +180,7 @@ impl Door {
     }
 
     /// The same without the fields that a client may leave out, where there are any.
-    fn shorter(&self) -> Option<Door> {
+    fn shorter(&self) -> Option<Endpoint> {
         let is_optional = |field: &Field| {
             matches!(field, Field::Key | Field::Version)
                 || (self.route == "/search" && matches!(field, Field::After(_)))
@@ -188,7 +188,7 @@ impl Door {
         let kept = |fields: &[Field]| -> &'static [Field] {
             fields.iter().copied().filter(|field| !is_optional(field)).collect::<Vec<_>>().leak()
         };
-        let shorter = Door { query: kept(self.query), form: kept(self.form), ..self.clone() };
+        let shorter = Endpoint { query: kept(self.query), form: kept(self.form), ..self.clone() };
         (shorter.fields().len() < self.fields().len()).then_some(shorter)
     }
 
@@ -227,37 +227,40 @@ impl Door {
 
 /// Every route that is not the API's, as the manifest has it: first what changes nothing, last what
 /// logs in.
-pub fn doors() -> Vec<Door> {
+pub fn endpoints() -> Vec<Endpoint> {
     [reading(), writing(), entering()].concat()
 }
 
-fn of_the_manifest() -> impl Iterator<Item = Door> {
-    let routes = ROUTES.iter().filter(|route| !route.is_api()).map(Door::from_route);
-    routes.flat_map(|door| [door.shorter(), Some(door)]).flatten()
+fn of_the_manifest() -> impl Iterator<Item = Endpoint> {
+    let routes = ROUTES.iter().filter(|route| !route.is_api()).map(Endpoint::from_route);
+    routes.flat_map(|endpoint| [endpoint.shorter(), Some(endpoint)]).flatten()
 }
 
-pub fn reading() -> Vec<Door> {
-    of_the_manifest().filter(Door::is_get).collect()
+pub fn reading() -> Vec<Endpoint> {
+    of_the_manifest().filter(Endpoint::is_get).collect()
 }
 
 /// Forms of members.
-pub fn writing() -> Vec<Door> {
-    of_the_manifest().filter(|door| !door.is_get() && door.who != Access::Anyone).collect()
+pub fn writing() -> Vec<Endpoint> {
+    of_the_manifest()
+        .filter(|endpoint| !endpoint.is_get() && endpoint.who != Access::Anyone)
+        .collect()
 }
 
 /// Forms that need no session, with the sign-up, after which there is one, at the end.
-pub fn entering() -> Vec<Door> {
-    let forms = of_the_manifest().filter(|door| !door.is_get() && door.who == Access::Anyone);
-    let mut forms: Vec<Door> = forms.collect();
-    forms.sort_by_key(|door| door.route == "/signup");
+pub fn entering() -> Vec<Endpoint> {
+    let forms =
+        of_the_manifest().filter(|endpoint| !endpoint.is_get() && endpoint.who == Access::Anyone);
+    let mut forms: Vec<Endpoint> = forms.collect();
+    forms.sort_by_key(|endpoint| endpoint.route == "/signup");
     forms
 }
 
 /// What leads nowhere however good it looks: a link that was never sent, somebody else's session, mail
 /// on a site that sends none.
-pub fn leads_nowhere(door: &Door) -> bool {
-    door.path == Some(Field::Token)
-        || door.form == [Field::Session]
-        || door.route == "/static/{name}"
-        || (door.route == "/password/forgot" && !door.is_get())
+pub fn leads_nowhere(endpoint: &Endpoint) -> bool {
+    endpoint.path == Some(Field::Token)
+        || endpoint.form == [Field::Session]
+        || endpoint.route == "/static/{name}"
+        || (endpoint.route == "/password/forgot" && !endpoint.is_get())
 }

@@ -20,7 +20,7 @@ use axum::{
 use social_post::routes::Access;
 
 use crate::{
-    hostile::endpoints::Door,
+    hostile::endpoints::Endpoint,
     support::{PASSWORD, Reply, TestSite, Visitor, oracle},
 };
 
@@ -104,8 +104,9 @@ impl AttackedSite {
 }
 
 /// What a browser sends, as a form or a link.
-fn begin(by: &Visitor, door: &Door, address: &str, is_part: bool) -> Builder {
-    let request = if door.is_get() { by.request(Method::GET, address) } else { by.form(address) };
+fn begin(by: &Visitor, endpoint: &Endpoint, address: &str, is_part: bool) -> Builder {
+    let request =
+        if endpoint.is_get() { by.request(Method::GET, address) } else { by.form(address) };
     if is_part {
         request.header("hx-request", "true").header("hx-request-type", "partial")
     } else {
@@ -114,9 +115,9 @@ fn begin(by: &Visitor, door: &Door, address: &str, is_part: bool) -> Builder {
 }
 
 /// The request with which everything would be fine, by whoever may send it.
-fn good(at: &AttackedSite, door: &Door) -> (Visitor, String, Vec<u8>) {
-    let by = if door.who == Access::Anyone { at.site.visitor() } else { at.ada() };
-    let (address, body) = door.with(at.post, None);
+fn good(at: &AttackedSite, endpoint: &Endpoint) -> (Visitor, String, Vec<u8>) {
+    let by = if endpoint.who == Access::Anyone { at.site.visitor() } else { at.ada() };
+    let (address, body) = endpoint.with(at.post, None);
     (by, address, body)
 }
 

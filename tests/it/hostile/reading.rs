@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::http::{Method, header};
 
-use crate::hostile::{AttackedSite, endpoints::doors};
+use crate::hostile::{AttackedSite, endpoints::endpoints};
 
 /// Every row of every table.
 async fn everything(at: &AttackedSite) -> Vec<(String, String)> {
@@ -44,9 +44,9 @@ async fn no_get_request_writes_to_the_database() {
     let before = everything(&at).await;
 
     let mut to_see: Vec<String> = vec!["/".into(), "/search?q=title".into()];
-    for door in doors() {
+    for endpoint in endpoints() {
         // What a form would send, in the address of a link.
-        let (address, body) = door.with(at.post, None);
+        let (address, body) = endpoint.with(at.post, None);
         let asks = if address.contains('?') { '&' } else { '?' };
         to_see.push(format!("{address}{asks}{}", String::from_utf8(body).unwrap()));
         to_see.push(address);

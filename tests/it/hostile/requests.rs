@@ -46,10 +46,10 @@ async fn a_duplicate_or_unknown_field_is_refused() {
         "",
     ];
     let many = (0..65).fold(String::new(), |form, n| format!("{form}&f{n}=x"));
-    for door in [writing(), entering()].concat() {
-        let (by, address, body) = good(&at, &door);
+    for endpoint in [writing(), entering()].concat() {
+        let (by, address, body) = good(&at, &endpoint);
         let mut odd: Vec<(Vec<u8>, u16)> = Vec::new();
-        for field in door.form {
+        for field in endpoint.form {
             let name = field.name();
             let (first, rest) = name.split_at(1);
             let encoded = format!("%{:02X}{rest}", first.as_bytes()[0]);
@@ -71,20 +71,20 @@ async fn a_duplicate_or_unknown_field_is_refused() {
             assert_eq!(reply.status, status, "{address} {text}");
         }
     }
-    for door in reading() {
-        let (by, address, _) = good(&at, &door);
-        let asks = if door.query.is_empty() { '?' } else { '&' };
-        let takes_query = !door.query.is_empty();
-        for field in door.query {
+    for endpoint in reading() {
+        let (by, address, _) = good(&at, &endpoint);
+        let asks = if endpoint.query.is_empty() { '?' } else { '&' };
+        let takes_query = !endpoint.query.is_empty();
+        for field in endpoint.query {
             let address = format!("{address}{asks}{}=x", field.name());
-            let reply = at.send(&by, begin(&by, &door, &address, false), "").await;
+            let reply = at.send(&by, begin(&by, &endpoint, &address, false), "").await;
             assert_eq!(reply.status, 400, "{address}");
         }
         let odd = [("utm_source=x&is_admin=1", None), ("%FF=1", Some(400)), ("%00=1", Some(422))];
-        let plain = at.send(&by, begin(&by, &door, &address, false), "").await.status;
+        let plain = at.send(&by, begin(&by, &endpoint, &address, false), "").await.status;
         for (extra, status) in odd {
             let address = format!("{address}{asks}{extra}");
-            let reply = at.send(&by, begin(&by, &door, &address, false), "").await;
+            let reply = at.send(&by, begin(&by, &endpoint, &address, false), "").await;
             let status = status.filter(|_| takes_query).unwrap_or(plain.as_u16());
             assert_eq!(reply.status, status, "{address}");
         }
@@ -106,8 +106,8 @@ async fn only_a_urlencoded_form_within_the_body_limit_is_accepted() {
         Some("application/x-www-form-urlencoded+json"),
         Some("application/x-www-form-urlencoded, text/plain"),
     ];
-    for door in [writing(), entering()].concat() {
-        let (by, address, body) = good(&at, &door);
+    for endpoint in [writing(), entering()].concat() {
+        let (by, address, body) = good(&at, &endpoint);
         for kind in wrong {
             let reply = at.send(&by, typed(&by, &address, kind), body.clone()).await;
             assert_eq!(reply.status, 415, "{address} {kind:?}");
@@ -118,7 +118,7 @@ async fn only_a_urlencoded_form_within_the_body_limit_is_accepted() {
             assert_eq!(reply.status, 415, "{address} {coding}");
         }
 
-        let limit = door.body_limit;
+        let limit = endpoint.body_limit;
         let padded = |length: usize| {
             let mut padded = [body.as_slice(), b"&pad="].concat();
             padded.resize(length, b'x');
@@ -127,7 +127,7 @@ async fn only_a_urlencoded_form_within_the_body_limit_is_accepted() {
         let reply = at.send(&by, by.form(&address), padded(limit)).await;
         assert_eq!(reply.status, 422, "{address}: the limit itself is no problem, the field is");
         for is_part in [false, true] {
-            let request = begin(&by, &door, &address, is_part);
+            let request = begin(&by, &endpoint, &address, is_part);
             let reply = at.send(&by, request, padded(limit + 1)).await;
             assert_eq!(reply.status, 413, "{address}");
         }

@@ -7,7 +7,7 @@ use social_post::routes::Access;
 use crate::{
     hostile::{
         AttackedSite, begin,
-        endpoints::{Field, doors, leads_nowhere},
+        endpoints::{Field, endpoints, leads_nowhere},
     },
     support::PASSWORD,
 };
@@ -46,9 +46,9 @@ async fn every_role_may_do_only_what_its_rights_allow_and_a_refusal_changes_noth
         ("chief", logged_in[3].clone(), true),
         ("author", own, true),
     ];
-    for mut door in doors() {
-        if door.query.contains(&Field::After("by 1")) {
-            door.query = &[];
+    for mut endpoint in endpoints() {
+        if endpoint.query.contains(&Field::After("by 1")) {
+            endpoint.query = &[];
         }
         for (name, session, is_member) in &mut people {
             let is_author = *name == "author";
@@ -57,9 +57,9 @@ async fn every_role_may_do_only_what_its_rights_allow_and_a_refusal_changes_noth
                 if *name != "stranger" {
                     by.set_cookie("sid", session);
                 }
-                let (address, body) = door.with(at.post, None);
+                let (address, body) = endpoint.with(at.post, None);
 
-                if !door.is_get() {
+                if !endpoint.is_get() {
                     for (header, value) in FOREIGN {
                         // A script says nothing of the kind, and may come without a session.
                         if header == "x" && *name == "stranger" {
@@ -77,12 +77,12 @@ async fn every_role_may_do_only_what_its_rights_allow_and_a_refusal_changes_noth
                     }
                 }
 
-                let reply = at.send(&by, begin(&by, &door, &address, is_part), body).await;
+                let reply = at.send(&by, begin(&by, &endpoint, &address, is_part), body).await;
                 let status = reply.status.as_u16();
-                match door.who {
+                match endpoint.who {
                     Access::Member | Access::Author if !*is_member => {
-                        let refused = if door.is_get() && !is_part { 303 } else { 401 };
-                        assert_eq!(status, refused, "{} {address} by the {name}", door.method);
+                        let refused = if endpoint.is_get() && !is_part { 303 } else { 401 };
+                        assert_eq!(status, refused, "{} {address} by the {name}", endpoint.method);
                         if refused == 303 {
                             assert!(reply.location().starts_with("/login?next="), "{address}");
                         }
@@ -91,18 +91,22 @@ async fn every_role_may_do_only_what_its_rights_allow_and_a_refusal_changes_noth
                         }
                     }
                     Access::Author if !is_author => {
-                        assert_eq!(status, 403, "{} {address} by the {name}", door.method);
+                        assert_eq!(status, 403, "{} {address} by the {name}", endpoint.method);
                     }
-                    _ if leads_nowhere(&door) => assert_eq!(status, 404),
-                    _ if door.form.contains(&Field::CurrentPassword) => assert_eq!(status, 422),
-                    _ => assert!(status < 400, "{} {address} by the {name}: {status}", door.method),
+                    _ if leads_nowhere(&endpoint) => assert_eq!(status, 404),
+                    _ if endpoint.form.contains(&Field::CurrentPassword) => assert_eq!(status, 422),
+                    _ => assert!(
+                        status < 400,
+                        "{} {address} by the {name}: {status}",
+                        endpoint.method
+                    ),
                 }
-                if is_author && door.route.ends_with("/delete") && !door.is_get() {
+                if is_author && endpoint.route.ends_with("/delete") && !endpoint.is_get() {
                     at.post = at.site.post_by("ada", "Another").await;
                     at.last = at.state().await;
                 }
                 // Whoever just logged out comes back in.
-                if door.route == "/logout" && *is_member {
+                if endpoint.route == "/logout" && *is_member {
                     let login = if is_author { "ada" } else { *name };
                     let fields = [("login", login), ("password", PASSWORD)];
                     assert_eq!(by.post("/login", &fields).await.status, 303);
@@ -136,22 +140,22 @@ async fn no_header_authenticates_a_page_request() {
         ("cookie2", format!("sid={session}")),
         ("x-original-cookie", format!("sid={session}")),
     ];
-    for door in doors() {
-        if door.who == Access::Anyone {
+    for endpoint in endpoints() {
+        if endpoint.who == Access::Anyone {
             continue;
         }
-        let (address, body) = door.with(at.post, None);
+        let (address, body) = endpoint.with(at.post, None);
         for (name, value) in &headers {
-            let request = begin(&stranger, &door, &address, false).header(*name, value);
+            let request = begin(&stranger, &endpoint, &address, false).header(*name, value);
             let reply = at.send(&stranger, request, body.clone()).await;
-            let refused = if door.is_get() { 303 } else { 401 };
-            assert_eq!(reply.status, refused, "{} {address} with {name}", door.method);
+            let refused = if endpoint.is_get() { 303 } else { 401 };
+            assert_eq!(reply.status, refused, "{} {address} with {name}", endpoint.method);
         }
         // Nor does the cookie's value in the address or the form.
         let asks = if address.contains('?') { '&' } else { '?' };
         let address = format!("{address}{asks}sid={session}");
         let body = [body.as_slice(), format!("&sid={session}").as_bytes()].concat();
-        let reply = stranger.send(begin(&stranger, &door, &address, false), body).await;
+        let reply = stranger.send(begin(&stranger, &endpoint, &address, false), body).await;
         assert!([303, 401].contains(&reply.status.as_u16()), "{address}");
         assert!(reply.location().is_empty() || reply.location().starts_with("/login"), "{address}");
         assert_eq!(at.state().await, at.last);
@@ -162,8 +166,8 @@ async fn no_header_authenticates_a_page_request() {
 #[tokio::test]
 async fn no_page_has_cors_headers() {
     let mut at = AttackedSite::new().await;
-    for door in doors() {
-        let (address, _) = door.with(at.post, None);
+    for endpoint in endpoints() {
+        let (address, _) = endpoint.with(at.post, None);
         for origin in
             ["http://site.test", "https://evil.test", "null", "http://site.test.evil.test", "*"]
         {

@@ -4,7 +4,7 @@ use social_post::routes::Access;
 
 use crate::hostile::{
     AttackedSite, MARKER, begin,
-    endpoints::{Door, Field, encoded, entering, leads_nowhere, reading, writing},
+    endpoints::{Endpoint, Field, encoded, entering, leads_nowhere, reading, writing},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,21 +76,21 @@ fn odd_values() -> Vec<(Vec<u8>, Oddity)> {
 
 /// The statuses that `value` in `field` may be answered with.
 fn allowed(
-    door: &Door,
+    endpoint: &Endpoint,
     field: Field,
     (value, oddity): (&[u8], Oddity),
     is_stranger: bool,
     is_part: bool,
 ) -> &'static [u16] {
-    if is_stranger && door.who != Access::Anyone {
-        return if door.is_get() && !is_part { &[303] } else { &[401] };
+    if is_stranger && endpoint.who != Access::Anyone {
+        return if endpoint.is_get() && !is_part { &[303] } else { &[401] };
     }
-    let is_in_path = door.path == Some(field);
+    let is_in_path = endpoint.path == Some(field);
     let saved: &[u16] = if is_part { &[200] } else { &[303] };
     match (oddity, field) {
         (Oddity::NotUtf8, _) => &[400],
-        (_, _) if is_in_path || leads_nowhere(door) => &[404],
-        (_, _) if door.form.contains(&Field::CurrentPassword) => &[422],
+        (_, _) if is_in_path || leads_nowhere(endpoint) => &[404],
+        (_, _) if endpoint.form.contains(&Field::CurrentPassword) => &[422],
         // Nobody has such a name or password, and there is no such place to go on to.
         (_, Field::Login | Field::Password) => &[401],
         (_, Field::Next) => &[303],
@@ -108,21 +108,21 @@ fn allowed(
         (Oddity::Text, Field::Words) => &[200, 400, 422],
         (Oddity::Text, Field::NextOfPage) if is_stranger => &[200],
         (Oddity::Text, Field::NextOfPage) => &[303],
-        (Oddity::Text, _) if door.route == "/posts/preview" => &[200, 422],
+        (Oddity::Text, _) if endpoint.route == "/posts/preview" => &[200, 422],
         (Oddity::Text, Field::Key) => &[422],
         // 409: changed since that version.
-        (Oddity::Text, _) if door.form.contains(&Field::Version) => &[303, 409, 422],
+        (Oddity::Text, _) if endpoint.form.contains(&Field::Version) => &[303, 409, 422],
         (Oddity::Text, _) => &[303, 422],
     }
 }
 
-async fn drive(doors: Vec<Door>, entering: bool) {
+async fn drive(endpoints: Vec<Endpoint>, entering: bool) {
     let mut at = AttackedSite::new().await;
-    for door in &doors {
-        for field in door.fields() {
+    for endpoint in &endpoints {
+        for field in endpoint.fields() {
             for (n, (value, oddity)) in odd_values().iter().enumerate() {
-                let is_sent = door.form.contains(&field)
-                    || value.is_ascii() && !(value.is_empty() && door.path == Some(field));
+                let is_sent = endpoint.form.contains(&field)
+                    || value.is_ascii() && !(value.is_empty() && endpoint.path == Some(field));
                 for is_stranger in [true, false] {
                     // Whoever comes in is another person afterwards, so only strangers try.
                     if !is_sent || entering && !is_stranger {
@@ -134,15 +134,16 @@ async fn drive(doors: Vec<Door>, entering: bool) {
                             continue;
                         }
                         let by = if is_stranger { at.site.visitor() } else { at.ada() };
-                        let (address, body) = door.with(at.post, Some((field, value)));
-                        let request = begin(&by, door, &address, is_part);
+                        let (address, body) = endpoint.with(at.post, Some((field, value)));
+                        let request = begin(&by, endpoint, &address, is_part);
                         let reply = at.send(&by, request, body).await;
-                        let allowed = allowed(door, field, (value, *oddity), is_stranger, is_part);
+                        let allowed =
+                            allowed(endpoint, field, (value, *oddity), is_stranger, is_part);
                         assert!(
                             allowed.contains(&reply.status.as_u16()),
                             "{} {address} with {field:?} = {:?}, stranger: {is_stranger}, part: {is_part}: \
                              {} and not {allowed:?}: {}",
-                            door.method,
+                            endpoint.method,
                             String::from_utf8_lossy(value),
                             reply.status,
                             reply.body,

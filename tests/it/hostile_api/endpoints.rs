@@ -15,7 +15,7 @@ pub enum Kind {
 }
 
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct Endpoint {
     pub method: Method,
     /// As `routes.rs` spells it.
     pub route: &'static str,
@@ -25,19 +25,19 @@ pub struct Door {
     pub who: Access,
     /// The body's, in bytes.
     pub limit: usize,
-    /// Where one comes in, whatever token one still holds.
+    /// A log-in, which ignores any token in the request.
     pub takes_no_token: bool,
 }
 
-impl Door {
+impl Endpoint {
     /// The endpoint of a row of the manifest.
-    fn from_route(route: &'static Route) -> Door {
+    fn from_route(route: &'static Route) -> Endpoint {
         let kind = match route.path {
             "/api/v1/login" => Kind::Form,
             _ if route.fields.is_empty() => Kind::Nothing,
             _ => Kind::Document,
         };
-        Door {
+        Endpoint {
             method: route.method.clone(),
             route: route.path.strip_prefix(API).unwrap(),
             query: route.query,
@@ -57,14 +57,14 @@ impl Door {
         address(self.route, post)
     }
 
-    /// What leads nowhere however good it looks.
+    /// What fails although it looks valid.
     pub fn leads_nowhere(&self) -> bool {
         self.members.contains(&"token")
             || self.route == "/password/forgot"
             || self.route == "/users/me/sessions/{id}"
     }
 
-    /// A document in which all is good but `odd`, given as it is sent.
+    /// A document in which all is valid but `odd`, given as it is sent.
     pub fn document(&self, odd: Option<(&str, &[u8])>) -> Vec<u8> {
         let members: Vec<_> = self
             .members
@@ -113,15 +113,17 @@ pub fn good(member: &str) -> Value {
 }
 
 /// Every route of the API, as the manifest has it.
-pub fn doors() -> Vec<Door> {
-    ROUTES.iter().filter(|route| route.is_api()).map(Door::from_route).collect()
+pub fn endpoints() -> Vec<Endpoint> {
+    ROUTES.iter().filter(|route| route.is_api()).map(Endpoint::from_route).collect()
 }
 
 /// Those that do the same again and again.
-pub fn lasting() -> Vec<Door> {
-    let mut doors = doors();
-    doors.retain(|door| {
-        door.method != Method::DELETE || door.route.ends_with("/vote") || door.leads_nowhere()
+pub fn lasting() -> Vec<Endpoint> {
+    let mut endpoints = endpoints();
+    endpoints.retain(|endpoint| {
+        endpoint.method != Method::DELETE
+            || endpoint.route.ends_with("/vote")
+            || endpoint.leads_nowhere()
     });
-    doors
+    endpoints
 }

@@ -7,7 +7,7 @@ use axum::http::Method;
 use crate::{
     hostile::AttackedSite,
     hostile_api::{
-        endpoints::{self, doors},
+        endpoints::{self, endpoints},
         send,
     },
     support::routes,
@@ -71,8 +71,8 @@ async fn an_unsupported_method_of_the_api_is_a_405_with_allow() {
 async fn a_head_has_the_headers_of_its_get_and_no_body() {
     let mut at = AttackedSite::new().await;
     let mut asked = Vec::new();
-    for door in doors().iter().filter(|door| door.is_get()) {
-        asked.push(door.address(at.post));
+    for endpoint in endpoints().iter().filter(|endpoint| endpoint.is_get()) {
+        asked.push(endpoint.address(at.post));
     }
     asked.extend(["/posts/987654", "/posts?limit=0", "/nothing"].map(str::to_owned));
     for by in [at.site.caller(), at.site.caller_of("ada").await] {

@@ -1,5 +1,5 @@
-//! Every parameter of every route of the API, given what no program should send; and every rule of
-//! `support::oracle`, asked of every answer.
+//! Every parameter of every route of the API, given what no client should send; and every rule of
+//! `support::oracle`, checked on every response.
 
 mod documents;
 mod endpoints;
@@ -14,21 +14,21 @@ use social_post::routes::Access;
 
 use crate::{
     hostile::AttackedSite,
-    hostile_api::endpoints::{Door, Kind},
+    hostile_api::endpoints::{Endpoint, Kind},
     support::{Caller, Reply},
 };
 
-/// A request as the door takes it, and `by` whom it may come.
-fn begin(by: &Caller, door: &Door, address: &str) -> Builder {
-    let request = by.request(door.method.clone(), address);
-    match door.kind {
+/// A request as the endpoint accepts it, sent by `by`.
+fn begin(by: &Caller, endpoint: &Endpoint, address: &str) -> Builder {
+    let request = by.request(endpoint.method.clone(), address);
+    match endpoint.kind {
         Kind::Nothing => request,
         Kind::Document => request.header(header::CONTENT_TYPE, "application/json"),
         Kind::Form => request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
     }
 }
 
-/// Besides the rules for all answers: what fails is a problem, and nothing of it is kept.
+/// Besides the rules for all responses: a failure is a problem document and is never cached.
 async fn send(
     at: &mut AttackedSite,
     by: &Caller,
@@ -51,7 +51,7 @@ async fn send(
     reply
 }
 
-/// Ada, or nobody where anyone will do.
-async fn who(at: &AttackedSite, door: &Door) -> Caller {
-    if door.who == Access::Anyone { at.site.caller() } else { at.site.caller_of("ada").await }
+/// Ada, or an anonymous client where that is enough.
+async fn who(at: &AttackedSite, endpoint: &Endpoint) -> Caller {
+    if endpoint.who == Access::Anyone { at.site.caller() } else { at.site.caller_of("ada").await }
 }

@@ -8,7 +8,7 @@ use crate::{
     hostile::AttackedSite,
     hostile_api::{
         begin,
-        endpoints::{Kind, doors},
+        endpoints::{Kind, endpoints},
         send,
     },
     support::Caller,
@@ -30,7 +30,7 @@ async fn every_token_allows_only_what_its_owner_may_do_and_a_refusal_changes_not
         sqlx::query(sql).execute(&at.site.db).await.unwrap();
     }
     at.last = at.state().await;
-    for door in doors() {
+    for endpoint in endpoints() {
         for name in ["nobody", "suspended", "gone", "other", "chief", "ada"] {
             let by = match name {
                 "nobody" => at.site.caller(),
@@ -38,29 +38,30 @@ async fn every_token_allows_only_what_its_owner_may_do_and_a_refusal_changes_not
                 "gone" => Caller { token: gone.token.clone(), ..at.site.caller() },
                 name => at.site.caller_of(name).await,
             };
-            let address = door.address(at.post);
+            let address = endpoint.address(at.post);
             // No browser is asked where a program comes from, and none is believed.
-            let request = begin(&by, &door, &address).header("origin", "https://evil.test");
-            let reply = send(&mut at, &by, request, door.body()).await;
+            let request = begin(&by, &endpoint, &address).header("origin", "https://evil.test");
+            let reply = send(&mut at, &by, request, endpoint.body()).await;
             let status = reply.status.as_u16();
-            let what = format!("{} {address} by {name}: {}", door.method, reply.body);
-            match (door.who, name) {
+            let what = format!("{} {address} by {name}: {}", endpoint.method, reply.body);
+            match (endpoint.who, name) {
                 (_, "suspended" | "gone") | (Access::Member | Access::Author, "nobody")
-                    if !door.takes_no_token =>
+                    if !endpoint.takes_no_token =>
                 {
                     assert_eq!(status, 401, "{what}");
                     let is_told = reply.header("www-authenticate").contains("invalid_token");
                     assert_eq!(is_told, name != "nobody", "{what}");
                 }
                 (Access::Author, "other" | "chief") => assert_eq!(status, 403, "{what}"),
-                _ if door.leads_nowhere() => assert_eq!(status, 404, "{what}"),
-                _ if door.kind == Kind::Form => assert_eq!(status, 401, "{what}"),
-                _ if door.members.contains(&"current_password") => {
+                _ if endpoint.leads_nowhere() => assert_eq!(status, 404, "{what}"),
+                _ if endpoint.kind == Kind::Form => assert_eq!(status, 401, "{what}"),
+                _ if endpoint.members.contains(&"current_password") => {
                     assert_eq!(status, 422, "{what}");
                 }
                 _ => assert!(status < 300, "{what}: {status}"),
             }
-            if door.method == Method::DELETE && door.route == "/posts/{id}" && name == "ada" {
+            if endpoint.method == Method::DELETE && endpoint.route == "/posts/{id}" && name == "ada"
+            {
                 at.post = at.site.post_by("ada", "Another").await;
                 at.last = at.state().await;
             }

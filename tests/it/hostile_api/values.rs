@@ -100,42 +100,42 @@ fn odd_members() -> Vec<(Vec<u8>, Oddity)> {
 async fn an_odd_value_in_any_json_document_gets_a_matching_status() {
     let mut at = AttackedSite::new().await;
     let ada = at.site.caller_of("ada").await;
-    for door in lasting().iter().filter(|door| door.kind == Kind::Document) {
-        let address = door.address(at.post);
-        for name in door.members {
+    for endpoint in lasting().iter().filter(|endpoint| endpoint.kind == Kind::Document) {
+        let address = endpoint.address(at.post);
+        for name in endpoint.members {
             for (value, oddity) in odd_members() {
-                let body = door.document(Some((name, &value)));
+                let body = endpoint.document(Some((name, &value)));
                 let shown = String::from_utf8_lossy(&body).into_owned();
                 let is_secret = ["current_password", "password", "new_password"].contains(name);
-                let may_miss = ["url", "body"].contains(name) && door.route != "/posts/preview";
+                let may_miss = ["url", "body"].contains(name) && endpoint.route != "/posts/preview";
                 // A change takes no null for what must be there, as it takes nothing there at all.
-                let may_be_null = may_miss || door.method == Method::PATCH;
+                let may_be_null = may_miss || endpoint.method == Method::PATCH;
                 let allowed: &[u16] = match oddity {
-                    // It is read from left to right: after a number nobody looks any further.
+                    // JSON is read from left to right: the reader stops after a number.
                     Oddity::Broken if value.first().is_some_and(u8::is_ascii_digit) => &[400, 422],
                     Oddity::Broken => &[400],
                     Oddity::Type => &[422],
                     Oddity::Null if !may_be_null => &[422],
-                    _ if door.leads_nowhere() => &[404, 422],
-                    _ if door.members.contains(&"current_password") => &[422],
+                    _ if endpoint.leads_nowhere() => &[404, 422],
+                    _ if endpoint.members.contains(&"current_password") => &[422],
                     Oddity::Null => &[200, 201],
                     Oddity::Nul if is_secret => &[201, 422],
                     Oddity::Nul => &[422],
                     Oddity::Text => &[200, 201, 409, 422],
                 };
-                if door.who != Access::Anyone {
+                if endpoint.who != Access::Anyone {
                     let nobody = at.site.caller();
-                    let request = begin(&nobody, door, &address);
+                    let request = begin(&nobody, endpoint, &address);
                     let reply = send(&mut at, &nobody, request, body.clone()).await;
                     assert_eq!(reply.status, 401, "{address} {shown}");
                 }
-                let by = if door.who == Access::Anyone { &at.site.caller() } else { &ada };
-                let reply = send(&mut at, by, begin(by, door, &address), body).await;
+                let by = if endpoint.who == Access::Anyone { &at.site.caller() } else { &ada };
+                let reply = send(&mut at, by, begin(by, endpoint, &address), body).await;
                 let status = reply.status.as_u16();
                 assert!(
                     allowed.contains(&status),
                     "{} {address} {shown}: {status} and not {allowed:?}: {}",
-                    door.method,
+                    endpoint.method,
                     reply.body
                 );
             }
@@ -184,13 +184,13 @@ async fn an_odd_value_in_any_api_path_or_query_gets_a_matching_status() {
         "%F0%9F%A6",
     ];
     let is_broken = |value: &str| ["%FF", "%C0%AF", "%ED%A0%80", "%F0%9F%A6"].contains(&value);
-    for door in lasting() {
-        let by = who(&at, &door).await;
-        let address = door.address(at.post);
-        for name in door.query {
+    for endpoint in lasting() {
+        let by = who(&at, &endpoint).await;
+        let address = endpoint.address(at.post);
+        for name in endpoint.query {
             for value in odd {
                 let address = format!("{address}?{name}={value}");
-                let reply = send(&mut at, &by, begin(&by, &door, &address), "").await;
+                let reply = send(&mut at, &by, begin(&by, &endpoint, &address), "").await;
                 let status = reply.status.as_u16();
                 let allowed: &[u16] = match *name {
                     _ if is_broken(value) => &[400],
@@ -211,26 +211,26 @@ async fn an_odd_value_in_any_api_path_or_query_gets_a_matching_status() {
                 format!("{name}=&%{:02x}{}=", name.as_bytes()[0], &name[1..]),
             ] {
                 let address = format!("{address}?{twice}");
-                let reply = send(&mut at, &by, begin(&by, &door, &address), "").await;
+                let reply = send(&mut at, &by, begin(&by, &endpoint, &address), "").await;
                 assert_eq!(reply.status, 400, "{address}");
             }
         }
         for place in ["{id}", "{username}"] {
-            if !door.route.contains(place) {
+            if !endpoint.route.contains(place) {
                 continue;
             }
             for value in odd.into_iter().filter(|value| !value.is_empty()) {
-                let address = door.route.replace(place, value);
-                let body = door.body();
-                let reply = send(&mut at, &by, begin(&by, &door, &address), body).await;
+                let address = endpoint.route.replace(place, value);
+                let body = endpoint.body();
+                let reply = send(&mut at, &by, begin(&by, &endpoint, &address), body).await;
                 let status = if is_broken(value) { 400 } else { 404 };
-                assert_eq!(reply.status, status, "{} {address}: {}", door.method, reply.body);
+                assert_eq!(reply.status, status, "{} {address}: {}", endpoint.method, reply.body);
             }
         }
-        // What nobody asked for changes nothing of the answer.
-        let body = door.body();
+        // An unknown parameter changes nothing of the response.
+        let body = endpoint.body();
         let address = format!("{address}?is_admin=1&utm_source=x");
-        let request = begin(&by, &door, &address);
+        let request = begin(&by, &endpoint, &address);
         send(&mut at, &by, request, body).await;
     }
     at.tell();

@@ -32,7 +32,7 @@ async fn nginx_refuses_large_requests_and_unknown_hosts_with_a_page_of_the_site(
             let name = format!("{:?} {api}/", asked.method_ref().unwrap());
             // HTTP/2 has no other words for headers that are too long than the end of it all.
             let reply = nginx.send_over_http1(asked, body.to_owned()).await;
-            // What is too long is not read, so nobody knows where it went.
+            // What is too long is not read, so its path is unknown.
             let name = if status == 414 { "GET /".to_owned() } else { name };
             check(&reply, &name, true);
             check_refusal(&reply, &name, status);
@@ -82,7 +82,7 @@ async fn nginx_refuses_large_requests_and_unknown_hosts_with_a_page_of_the_site(
         plain(&format!("GET {path} HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\n\r\n")).await;
     assert_eq!(reply.unwrap().body, "proof");
 
-    // Somebody else's name, or none.
+    // Another host name, or none.
     for head in ["Host: evil.test\r\n", "Host: 127.0.0.1\r\n", "Host:\r\n", ""] {
         let bytes = format!("GET / HTTP/1.1\r\n{head}Connection: close\r\n\r\n");
         assert!(plain(&bytes).await.is_err(), "{head:?} is answered without encryption");

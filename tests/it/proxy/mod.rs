@@ -21,7 +21,7 @@ use crate::{
 
 const NAME: &str = "social.test";
 const ORIGIN: &str = "https://social.test";
-/// Long enough for a slow machine; who waits longer waits for ever.
+/// Long enough for a slow machine; what takes longer never comes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn request(method: Method, path: &str) -> Builder {

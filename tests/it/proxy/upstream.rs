@@ -10,7 +10,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Notes each request's head and answers as it is told; two of them stand for the two processes.
+/// Records the head of each request and answers with `answer`; two of them stand for the two processes.
 pub struct Upstream {
     pub address: SocketAddr,
     pub heads: Arc<Mutex<Vec<String>>>,

@@ -1,4 +1,4 @@
-//! The program itself, on a real port: stopped, killed, hung up upon and cut off from its database
+//! The program itself, on a real port: stopped, killed, disconnected by clients and cut off from its database
 //! while people use it.
 
 mod crashes;

@@ -74,7 +74,7 @@ async fn slow_clients_that_send_half_a_request_block_no_other_client() {
         assert_eq!(program.ask(get("/", "")).await.status, 200);
         assert_eq!(program.ask(get("/posts/new", &crowd.cookies[0])).await.status, 200);
     }
-    // Each is told in the end, or hung up on, and leaves nothing running.
+    // Each gets an error in the end, or is disconnected, and leaves nothing running.
     let (mut headless, mut unfinished) = (slow.swap_remove(0), slow.pop().unwrap());
     let told = receive(&mut unfinished).await.unwrap();
     assert_eq!(told.status, 408);
@@ -83,7 +83,7 @@ async fn slow_clients_that_send_half_a_request_block_no_other_client() {
     assert_eq!(program.ask(get("/", "")).await.status, 200);
 }
 
-/// Each asks for more than any buffer on the way holds, and takes nothing of it.
+/// Each requests more than any buffer on the way holds, and reads nothing of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_never_read_are_dropped_and_block_no_other_client() {
     let crowd = Crowd::of(1).await;
@@ -116,7 +116,7 @@ async fn clients_that_never_read_are_dropped_and_block_no_other_client() {
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 
-    // Whoever begins to read only now finds what was on its way, and then the end.
+    // A client that starts to read only now gets what was already sent, and then the end.
     sleep(timeouts.write * 3).await;
     for mut stream in deaf {
         let mut taken = Vec::new();
@@ -126,7 +126,7 @@ async fn clients_that_never_read_are_dropped_and_block_no_other_client() {
     }
 }
 
-/// Each asks on connections that the other has just used.
+/// Each sends requests on connections that the other has just used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_people_who_share_connections_never_see_each_other() {
     let crowd = Crowd::of(2).await;

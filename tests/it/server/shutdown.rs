@@ -33,7 +33,7 @@ async fn a_graceful_shutdown_reports_not_ready_serves_on_for_a_moment_and_finish
         program.signal(signal);
         let told = program.comes_to("/readyz", 503).await;
         assert_eq!(told.header("connection"), "close");
-        // Who comes before the proxy has noticed is served, and sent elsewhere for the next time.
+        // A request that arrives before the proxy has noticed is served, and its connection is closed.
         let page = program.ask(get("/login", "").replace("Connection: close\r\n", "")).await;
         assert_eq!((page.status.as_u16(), page.header("connection")), (200, "close"));
         holder.execute("commit").await.unwrap();

@@ -19,7 +19,7 @@ pub fn coded(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Whatever it says, signed with `secret` as HS256 is.
+/// Any head and claims, signed with `secret` as HS256.
 pub fn signed(head: impl ToString, claims: impl ToString, secret: &[u8]) -> String {
     signed_as(Algorithm::HS256, head, claims, secret)
 }
@@ -333,7 +333,7 @@ pub fn false_segments(fine: &Pattern) -> Vec<(String, String)> {
     tokens
 }
 
-/// Nobody learns from the answer what is wrong with a token, and none is an error of ours.
+/// The response does not reveal what is wrong with a token, and none is an internal error.
 #[tokio::test]
 async fn forged_damaged_and_expired_tokens_are_refused_and_all_look_alike() {
     let site = TestSite::new().await;

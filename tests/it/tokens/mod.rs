@@ -1,4 +1,4 @@
-//! What a token is good for, what is no token, and what ends one.
+//! Access tokens: forgery, where they are read from, revocation, and the secret.
 
 mod forgery;
 mod presentation;

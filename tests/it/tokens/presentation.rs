@@ -49,7 +49,7 @@ async fn a_token_counts_only_in_one_well_formed_authorization_header() {
     let twice = [format!("Bearer {token}"), format!("Bearer {token}")];
     assert_eq!(asking(&twice).await.status, 400);
 
-    // Nobody is not one with a bad token.
+    // A request without a token is not one with a bad token.
     let reply = nobody.get("/users/me").await;
     assert_eq!(reply.status, 401);
     assert_eq!(reply.header("www-authenticate"), "Bearer realm=\"social-post\"");

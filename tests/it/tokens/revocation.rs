@@ -9,7 +9,7 @@ use crate::{
     tokens::BETTER,
 };
 
-/// Fails unless the token counts, or does not count, wherever one shows it.
+/// Fails unless every endpoint accepts the token, or every one refuses it.
 #[track_caller]
 fn counts(replies: &[Reply], does: bool, why: &str) {
     for reply in replies {
@@ -112,7 +112,7 @@ async fn everything_that_ends_sessions_also_revokes_tokens_at_the_next_request()
         counts(&everywhere(&one, post).await, false, end);
         counts(&everywhere(&other, post).await, false, end);
         counts(&everywhere(&bob, post).await, true, end);
-        // Another password tells its owner by mail, except the operator's.
+        // A password change sends its owner an email, except one by the operator.
         if end.starts_with("another password by the form")
             || end.starts_with("another password by the API")
             || end.starts_with("a link")
