@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub async fn run(db: &PgPool, file: &Path, strict: bool) -> Result<(), Failure> {
-    let (begun, now) = (Instant::now(), OffsetDateTime::now_utc());
+    let (started, now) = (Instant::now(), OffsetDateTime::now_utc());
     let on_bad = if strict { OnBadRow::Stop } else { OnBadRow::LeaveOut };
     let bytes = fs::read(file).map_err(|err| unreadable(file, &err))?;
     let reading = csv::read(&bytes, now, on_bad)
@@ -26,7 +26,7 @@ pub async fn run(db: &PgPool, file: &Path, strict: bool) -> Result<(), Failure> 
     let tally = db::bring_in(db, &reading.batch, now, |step| progress.show(step)).await;
     progress.clear();
     let tally = tally.map_err(|err| anyhow!("nothing was imported: {err}"))?;
-    eprintln!("{}", summary(&reading, tally, begun.elapsed().as_secs()));
+    eprintln!("{}", summary(&reading, tally, started.elapsed().as_secs()));
     Ok(())
 }
 

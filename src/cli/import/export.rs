@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub async fn run(db: &PgPool, file: &Path) -> Result<(), Failure> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut progress = Progress::default();
     let tally = if file == Path::new("-") {
         // It can be read only once, so it is checked while it is imported.
@@ -39,7 +39,7 @@ pub async fn run(db: &PgPool, file: &Path) -> Result<(), Failure> {
     };
     progress.clear();
     let tally = tally.map_err(|problem| refused(file, &problem))?;
-    eprintln!("{} imported in {} s", added(tally), begun.elapsed().as_secs());
+    eprintln!("{} imported in {} s", added(tally), started.elapsed().as_secs());
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::{
 
 pub async fn run(db: &PgPool, url: &str, strict: bool) -> Result<(), Failure> {
     let options = if url == "-" { options(&read_url()?)? } else { options(url)? };
-    let (begun, now) = (Instant::now(), OffsetDateTime::now_utc());
+    let (started, now) = (Instant::now(), OffsetDateTime::now_utc());
     let on_flaw = if strict { OnFlaw::Stop } else { OnFlaw::LeaveOut };
     let mut progress = Progress::default();
     let outcome = db::bring_in(options, db, now, on_flaw, &mut |step| progress.show(step)).await;
@@ -32,7 +32,7 @@ pub async fn run(db: &PgPool, url: &str, strict: bool) -> Result<(), Failure> {
         ),
         Outcome::Imported(tally, left_out) => {
             print_bad_rows(&left_out.named, left_out.bad + left_out.without_password);
-            eprintln!("{}", summary(tally, &left_out, begun.elapsed().as_secs()));
+            eprintln!("{}", summary(tally, &left_out, started.elapsed().as_secs()));
         }
     }
     Ok(())
