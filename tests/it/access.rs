@@ -15,7 +15,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("src/users/db/accounts.rs", "exports a member's own posts and votes"),
     ("src/transfer/", "copies whole sites"),
     ("src/doctor/", "checks every row"),
-    ("src/backup/", "counts and vacuums every row"),
 ];
 
 #[test]
