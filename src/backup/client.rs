@@ -158,9 +158,9 @@ impl Client {
 /// The tables whose rows stay out, with their schemas.
 fn left_out() -> impl Iterator<Item = String> {
     let left_out = TABLES.iter().filter(|table| matches!(table.backup, Backup::LeftOut(_)));
-    left_out.map(|table| match table.name.contains('.') {
-        true => table.name.to_owned(),
-        false => format!("public.{}", table.name),
+    left_out.map(|table| {
+        let has_schema = table.name.contains('.');
+        if has_schema { table.name.to_owned() } else { format!("public.{}", table.name) }
     })
 }
 

@@ -1,4 +1,4 @@
-//! The one chromedriver (WebDriver server) of these tests, started by the first that needs it.
+//! The one chromedriver (a `WebDriver` server) of these tests, started by the first that needs it.
 
 use std::{
     io::{BufRead as _, BufReader, Lines},

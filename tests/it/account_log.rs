@@ -68,7 +68,7 @@ impl Client<'_> {
         if self.is_program {
             let fields = [("username", self.name), ("password", password)];
             let reply = to.ask(post(&format!("{API}/login"), "", &fields)).await;
-            self.token = reply.member("access_token").as_str().unwrap().to_owned();
+            reply.member("access_token").as_str().unwrap().clone_into(&mut self.token);
             self.note(&reply, "issued a token");
         }
     }

@@ -382,7 +382,7 @@ async fn a_flood_of_bad_cookies_logs_nothing() {
         assert_eq!(program.ended().await, Some(0));
         let log = program.log.lock().unwrap();
         // What it says of its own.
-        let own = ["RATE_LIMITS", "serving", "the site is empty", "stopping"];
+        let own = ["RATE_LIMITS", "serving", "the site is empty", "shutting down"];
         let is_own = |line: &&str| own.iter().any(|words| line.contains(words));
         let lines: Vec<_> = log.lines().filter(|line| !is_own(line)).collect();
         let most = answered * lines_each;

@@ -30,7 +30,7 @@ async fn the_rate_limit_on_posts_keeps_what_was_typed() {
     };
     let (taken, told) = until_too_often(publish).await;
     assert!(taken >= 9, "only {taken}");
-    told.has("Hours &#60;of&#62; work").has("press Publish again");
+    told.has("Hours &#60;of&#62; work").has("Press Publish to try again");
     assert_eq!(told.header("cache-control"), "no-store");
     assert!(told.hidden("key").is_some());
     let posts = i64::try_from(taken + 1).unwrap();

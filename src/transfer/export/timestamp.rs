@@ -30,6 +30,7 @@ pub mod option {
     use serde::{Deserialize, Deserializer, Serializer};
     use time::OffsetDateTime;
 
+    #[expect(clippy::ref_option, reason = "serde asks for this shape")]
     pub fn serialize<S: Serializer>(at: &Option<OffsetDateTime>, to: S) -> Result<S::Ok, S::Error> {
         match at {
             Some(at) => super::serialize(at, to),

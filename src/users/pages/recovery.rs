@@ -145,8 +145,8 @@ pub async fn confirm(
             let next = if context.viewer.is_some() { "/settings" } else { "/" };
             return Ok(Change::Nothing.on(Flash::EmailConfirmed.on(see_other(next))));
         }
-        Err(LinkRefused::Problem(taken)) => {
-            let notice = taken.to_string();
+        Err(LinkRefused::Problem(problem)) => {
+            let notice = problem.to_string();
             (link, FormErrors::with_notice(StatusCode::UNPROCESSABLE_ENTITY, notice))
         }
         Err(LinkRefused::Expired) => (None, expired()),
