@@ -49,7 +49,7 @@ async fn confirm_address(browser: &Browser, office: &PostOffice) {
     browser.fill("#email", "countess@example.org").await;
     browser.fill("#email-current", "wrong password here").await;
     browser.click("form[action='/settings/email'] button:not([type=button])").await;
-    browser.reads("#current_password-error", "not your password").await;
+    browser.reads("#current_password-error", "Wrong password").await;
     assert_eq!(browser.value("#email").await, "countess@example.org", "what was typed is kept");
     browser.fill("#email-current", PASSWORD).await;
     browser.click("form[action='/settings/email'] button:not([type=button])").await;
@@ -65,7 +65,7 @@ async fn change_password(browser: &Browser) {
     browser.fill("#password-current", PASSWORD).await;
     browser.fill("#new_password", "passwordpassword").await;
     browser.click("form[action='/settings/password'] button:not([type=button])").await;
-    browser.reads("#new_password-error", "easily guessed").await;
+    browser.reads("#new_password-error", "easy to guess").await;
     browser.fill("#password-current", PASSWORD).await;
     browser.fill("#new_password", BETTER).await;
     browser.click("form[action='/settings/password'] button:not([type=button])").await;

@@ -470,7 +470,7 @@ async fn interrupted(inspector: &mut Inspector<'_>, site: &TestSite) {
     browser.fill("#title", "Not lost").await;
     site::end_all_sessions(site).await;
     send_unchecked(browser, "/posts").await;
-    browser.reads("[role=alert]", "not logged in").await;
+    browser.reads("[role=alert]", "been logged out").await;
     inspector.look("a post by somebody logged out").await;
 
     browser.goto("/").await;

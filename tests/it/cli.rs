@@ -300,7 +300,7 @@ async fn a_user_that_cannot_be_created_is_explained_and_leaves_nothing() {
     said(&user(&database, &["create", "ada", "--email", "ada@example.org"]));
 
     for (name, email, code, says) in [
-        ("ADA", "other@example.org", 1, "name is taken"),
+        ("ADA", "other@example.org", 1, "already taken"),
         ("eve", "Ada@Example.org", 1, "e-mail"),
         ("a", "eve@example.org", 2, "user name"),
         ("eve lyn", "eve@example.org", 2, "user name"),

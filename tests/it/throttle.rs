@@ -43,7 +43,7 @@ async fn the_rate_limit_on_posts_keeps_what_was_typed() {
     };
     let (taken, told) = until_too_often(change).await;
     assert!(taken < 5, "edits and posts share a budget");
-    told.has("More &#60;work&#62;").has("press Save again");
+    told.has("More &#60;work&#62;").has("Press Save to try again");
     assert_eq!(told.hidden("version"), Some("0"));
     assert_eq!(ada.post("/posts", &[("title", "")]).await.status, 422, "a mistake costs nothing");
     assert_eq!(ada.post("/posts/preview", &[("title", "T")]).await.status, 200);
