@@ -448,7 +448,7 @@ async fn own_post(inspector: &mut Inspector<'_>) {
     browser.fill("#title", "Another tab was quicker").await;
     let () = browser.run("document.querySelector('[name=version]').value = 1").await;
     send_unchecked(browser, &format!("{place}/edit")).await;
-    browser.sees("#standing").await;
+    browser.sees("#current").await;
     inspector.look("an edit of what has changed meanwhile").await;
     inspector.visit(&format!("{place}/delete")).await;
     inspector.visit("/users/ada-lovelace").await;
