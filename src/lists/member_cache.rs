@@ -49,7 +49,7 @@ impl MemberLists {
     }
 
     /// The list at this address for its viewer. `read` reads it for one viewer, or for nobody, to be shared.
-    /// A viewer who has just written gets a list of their own, because another process may not have heard of
+    /// A viewer who has just written gets a list of their own, because another process may not have received
     /// the write yet.
     pub async fn list(
         &self,

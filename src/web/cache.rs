@@ -60,7 +60,7 @@ pub enum Topic {
 /// When each topic last changed. A clone is the same.
 ///
 /// Time is a counter that every invalidation advances, so an entry needs to remember only one
-/// number, whatever it turns out to show.
+/// number before it is known what it shows.
 #[derive(Clone)]
 pub struct Versions(Arc<Inner>);
 

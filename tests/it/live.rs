@@ -382,7 +382,7 @@ async fn a_change_in_one_process_invalidates_the_cache_of_another() {
     eventually(async || score(&read(&there, &path).await, id) == "1").await;
     eventually(async || score(&read(&there, "/top").await, id) == "1").await;
 
-    // The word is lost with the connection: whoever listens again forgets everything.
+    // The notification is lost with the connection: a process that listens again invalidates everything.
     there.count("select count(pg_terminate_backend(pid)) from pg_stat_activity where query ilike 'listen%' and datname = current_database() and usename = current_user").await;
     ada.post(&format!("{path}/vote"), &[("value", "0")]).await;
     eventually(async || score(&read(&there, &path).await, id) == "0").await;

@@ -346,7 +346,7 @@ async fn account_changes_and_rate_limit_refusals_are_logged() {
     assert!(rate_limited > 0, "a network has its budget too");
 }
 
-/// A bad cookie costs the log no more than a good one, whatever it is asked for.
+/// A bad cookie causes no more log lines than a good one, on any route.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_bad_cookies_logs_nothing() {
     const COUNT: usize = 2000;

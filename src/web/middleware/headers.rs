@@ -1,4 +1,4 @@
-//! Headers of every response, whatever its status: security and caching.
+//! Headers of every response, errors included: security and caching.
 
 use std::sync::Arc;
 

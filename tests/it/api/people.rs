@@ -57,7 +57,7 @@ async fn a_sign_up_shows_the_profile_to_everyone_and_the_email_address_to_nobody
     assert_eq!(site.count("select count(*) from users").await, 1);
 }
 
-/// Many clients show whatever token they hold with every request.
+/// Many clients send their token with every request, also where none is needed.
 #[tokio::test]
 async fn an_expired_token_in_a_log_in_request_is_ignored() {
     let site = TestSite::new().await;

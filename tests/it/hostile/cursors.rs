@@ -27,7 +27,7 @@ async fn a_damaged_cursor_or_one_of_another_list_is_refused() {
             let reply = at.send(&stranger, stranger.request(Method::GET, &address), "").await;
             assert_eq!(reply.status, if of == list { 200 } else { 400 }, "{of} for {address}");
         }
-        // Whoever reads the source can make a cursor that is whole; it must only do no harm.
+        // Anyone who has read the source can build a valid cursor; it must do no harm.
         for rank in [i64::MIN, -1, 0, 1, i64::MAX, f64::NAN.to_bits().cast_signed()] {
             for id in [i64::MIN, -1, 0, i64::MAX] {
                 let address = format!("{address}after={}", cursor::encode(list, rank, id, ""));

@@ -114,7 +114,7 @@ fn begin(by: &Visitor, endpoint: &Endpoint, address: &str, is_part: bool) -> Bui
     }
 }
 
-/// The request with which everything would be fine, by whoever may send it.
+/// A valid request, sent by a client that may send it.
 fn good(at: &AttackedSite, endpoint: &Endpoint) -> (Visitor, String, Vec<u8>) {
     let by = if endpoint.who == Access::Anyone { at.site.visitor() } else { at.ada() };
     let (address, body) = endpoint.with(at.post, None);

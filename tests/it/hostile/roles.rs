@@ -105,7 +105,7 @@ async fn every_role_may_do_only_what_its_rights_allow_and_a_refusal_changes_noth
                     at.post = at.site.post_by("ada", "Another").await;
                     at.last = at.state().await;
                 }
-                // Whoever just logged out comes back in.
+                // Log in again after a log-out.
                 if endpoint.route == "/logout" && *is_member {
                     let login = if is_author { "ada" } else { *name };
                     let fields = [("login", login), ("password", PASSWORD)];

@@ -124,7 +124,7 @@ async fn drive(endpoints: Vec<Endpoint>, entering: bool) {
                 let is_sent = endpoint.form.contains(&field)
                     || value.is_ascii() && !(value.is_empty() && endpoint.path == Some(field));
                 for is_stranger in [true, false] {
-                    // Whoever comes in is another person afterwards, so only strangers try.
+                    // A log-in changes the session, so only visitors without one send it.
                     if !is_sent || entering && !is_stranger {
                         continue;
                     }

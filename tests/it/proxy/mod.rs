@@ -49,7 +49,7 @@ async fn whole(answer: hyper::Response<hyper::body::Incoming>) -> Reply {
     Reply { status: head.status, headers: head.headers, body }
 }
 
-/// The rules for every answer, whoever made it: each security header once, with the site's own
+/// The rules for every response, from nginx or from the site: each security header once, with the site's own
 /// value.
 #[track_caller]
 fn check(reply: &Reply, asked: &str, is_encrypted: bool) {

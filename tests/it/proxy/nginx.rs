@@ -45,7 +45,7 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// In front of whatever listens, or will, at these two.
+    /// A proxy for the two upstream addresses, which need not listen yet.
     pub async fn before(processes: [SocketAddr; 2]) -> Nginx {
         let directory = empty_directory("nginx");
         let [http, https] = [free_port().await, free_port().await];

@@ -94,7 +94,7 @@ fn cluster() -> &'static PgConnectOptions {
     })
 }
 
-/// Migrated once for each state of `migrations/`, whoever comes first.
+/// Migrated once for each state of `migrations/`, by the first test that needs it.
 async fn template(admin: &mut PgConnection) -> String {
     let sums = MIGRATIONS.iter().flat_map(|migration| migration.checksum.iter().copied());
     let hash = sums.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

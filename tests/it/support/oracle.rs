@@ -1,10 +1,10 @@
-//! What holds of every answer, whatever was asked.
+//! Rules for every response, for any request.
 
 use serde_json::Value;
 
 use super::Reply;
 
-/// On every answer, whatever its status, in exactly these words.
+/// Headers of every response, errors included, with exactly these values.
 const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
