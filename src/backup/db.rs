@@ -55,7 +55,7 @@ pub async fn end_sessions(db: &PgPool) -> sqlx::Result<()> {
 /// How many rows there are of what a restore reports, with the names for one and for many.
 pub async fn counts(db: &PgPool) -> sqlx::Result<Vec<(i64, &'static str, &'static str)>> {
     let mut counts = Vec::new();
-    for table in &TABLES {
+    for table in TABLES {
         if let Backup::Counted(one, many) = table.backup {
             let count = format!("select count(*) from {}", table.name);
             counts.push((sqlx::query_scalar(&count).fetch_one(db).await?, one, many));

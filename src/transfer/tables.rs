@@ -119,7 +119,7 @@ const BY_ITS_OWNER: &str = "its rows stay until their owner deletes them";
 const WITH_LOG_INS: &str =
     "a restored site starts without log-ins, and a stolen file opens nothing";
 
-pub static TABLES: [Table; 13] = [
+pub static TABLES: &[Table] = &[
     Table {
         name: "_sqlx_migrations",
         owner: "database",

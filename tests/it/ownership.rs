@@ -70,7 +70,7 @@ async fn a_table_stands_after_those_that_its_rows_refer_to() {
 #[tokio::test]
 async fn an_import_copies_every_column() {
     let database = database().await;
-    for table in &TABLES {
+    for table in TABLES {
         let Import::Copied(columns) = table.import else { continue };
         let copied: BTreeSet<String> = columns.iter().map(|name| (*name).to_owned()).collect();
         assert_eq!(
@@ -98,7 +98,7 @@ async fn columns_of(db: &PgPool, table: &str) -> BTreeSet<String> {
 #[tokio::test]
 async fn rows_that_are_deleted_with_others_have_the_foreign_key_for_it() {
     let database = database().await;
-    for table in &TABLES {
+    for table in TABLES {
         let Sweep::Cascades(other) = table.sweep else { continue };
         let cascades: bool = sqlx::query_scalar(
             "select exists (select from pg_constraint
@@ -131,7 +131,7 @@ fn a_feature_writes_only_its_own_tables() {
             }
         }
     }
-    for table in &TABLES {
+    for table in TABLES {
         let writers = written.get(table.name).cloned().unwrap_or_default();
         if !Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(table.owner).exists() {
             faults.push(format!(

@@ -19,7 +19,7 @@ const COMPARED: i64 = 20_000;
 /// Right also while people vote: each comparison is one statement, and so sees one snapshot.
 pub async fn check(db: &PgPool) -> sqlx::Result<Vec<Finding>> {
     let mut found = Vec::new();
-    for table in &TABLES {
+    for table in TABLES {
         match table.check {
             Check::Ranks => found.extend(ranks(&db::misranked(db).await?)),
             Check::SearchEntries => found.extend(search_entries(db).await?),

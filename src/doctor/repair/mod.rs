@@ -52,7 +52,7 @@ impl Repaired {
 pub async fn all(db: &PgPool) -> sqlx::Result<Repaired> {
     let mut lock = lock(db).await?;
     let mut repaired = add_missing(db, &mut lock).await?;
-    for table in &TABLES {
+    for table in TABLES {
         match table.check {
             Check::Ranks => repaired.ranks += rerank(db).await?,
             Check::SearchEntries => repaired.entries += reindex(db, &mut lock).await?,
@@ -86,7 +86,7 @@ async fn lock(db: &PgPool) -> sqlx::Result<PgConnection> {
 
 async fn add_missing(db: &PgPool, lock: &mut PgConnection) -> sqlx::Result<Repaired> {
     let mut repaired = Repaired::default();
-    for table in &TABLES {
+    for table in TABLES {
         match table.check {
             Check::Ranks if db::exist(db, &[table.name, "votes"]).await? => {
                 (repaired.ranks_added, repaired.ranks) = add_ranks(db, lock).await?;

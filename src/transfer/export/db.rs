@@ -31,7 +31,7 @@ pub async fn write(db: &PgPool, out: &mut (dyn Write + Send)) -> Result<Counts, 
     let mut out = Writer::new(out);
     let mut tx = db.begin_with("begin isolation level repeatable read, read only").await?;
     header(&mut tx, &mut out).await?;
-    for table in &TABLES {
+    for table in TABLES {
         if let Export::Lines(write) = table.export {
             write(&mut tx, &mut out).await?;
         }

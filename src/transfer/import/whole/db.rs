@@ -137,7 +137,7 @@ impl<'p> SiteImport<'p> {
             rows.send(&mut self.tx).await?;
         }
         (self.progress)(Step::Finishing);
-        for table in &TABLES {
+        for table in TABLES {
             if let Import::Derived(fill) = table.import {
                 fill(&mut self.tx).await?;
             }
