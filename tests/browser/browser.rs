@@ -254,6 +254,16 @@ impl Browser {
     /// security policy, no error in a script.
     pub async fn end(self) {
         assert_eq!(self.complaints().await, [""; 0]);
-        self.driver.quit().await.unwrap();
+        self.driver.clone().quit().await.unwrap();
+    }
+}
+
+/// A test that fails does not end its session: the driver would block the thread that also serves the
+/// site, and the browser waits for the site. It ends with chromedriver, when all tests have.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::mem::forget(self.driver.clone());
+        }
     }
 }
