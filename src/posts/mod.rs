@@ -140,7 +140,7 @@ impl Link {
         if text.is_empty() {
             return Ok(None);
         }
-        // The standard mends `http:/a` and `https:a`; who typed that most likely meant another.
+        // The standard mends `http:/a` and `https:a`; the author most likely meant another address.
         let has_slashes = text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"));
         let url = Url::parse(&text).map_err(|_| BadLink::NotWeb)?;
         if !matches!(url.scheme(), "http" | "https") || !has_slashes || url.host().is_none() {

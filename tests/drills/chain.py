@@ -2,7 +2,7 @@
 """The whole chain on loopback: Postgres, two processes of the site, nginx with TLS, and a certificate.
 
 `bin/chain` and the drills beside this file use it. Everything is below one directory, on eight ports in a row,
-and ends with whoever started it.
+and ends with the process that started it.
 """
 
 import argparse

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Uses a site as people do and keeps a ledger: what was asked, what was acknowledged, what is there at the end.
+"""A load client with a ledger: it records each request, each acknowledgement, and what is stored at the end.
 
     tests/drills/ledger.py http://127.0.0.1:8000 --seconds 30 --check
     tests/drills/ledger.py https://social.test --connect 127.0.0.1:24443 --ca root.pem --seconds 60 --check
 
 The people sign up by themselves, so the site runs with RATE_LIMITS=off.
-They read, vote and post over keep-alive connections, 200 requests a second in all, whatever the answers are.
+They read, vote and post over keep-alive connections, 200 requests a second in all, at a fixed rate.
 Each write is noted before it is sent, and is then acknowledged (a whole 2xx or 3xx), refused (4xx) or unknown.
 Every answer that is not 2xx or 3xx, and every one that does not come, is a failure, shown with its time and reason.
 A GET on a connection that the server has closed meanwhile is sent again, as browsers do; that is counted apart.
@@ -371,7 +371,7 @@ class Crowd:
         return "ack"
 
     def read_back(self, person, path):
-        """A page, whatever it takes; None when it is not there."""
+        """A page, with retries; None when it does not exist."""
         for _ in range(60):
             try:
                 reply = person.browser.ask("GET", path)

@@ -27,9 +27,9 @@ use crate::{
     support::{Database, PASSWORD, Reply, database, empty_directory, wire::parse},
 };
 
-/// As nginx treats an `upstream` with `keepalive_timeout 2s`: what is idle for longer, or was hung
-/// up on, is not used again; who refuses a connection is passed over; what was sent once is never
-/// sent again.
+/// A proxy like nginx with `keepalive_timeout 2s` in `upstream`: a connection that was idle for longer
+/// or closed is not reused, an upstream that refuses a connection is skipped, and a request that was sent
+/// is never sent again.
 struct Proxy {
     upstreams: Vec<SocketAddr>,
     next: usize,

@@ -26,7 +26,7 @@ use crate::{
 
 pub const MARKER: &str = "x\"><svg/onload=alert(1)>'{{7*7}}";
 
-/// Someone whom no test shows to anybody but himself.
+/// The e-mail address of a member, which no response to anyone else may contain.
 const CANARY: &str = "canary.7f3a@example.org";
 
 pub struct AttackedSite {
