@@ -192,7 +192,8 @@ async fn each_account_action_leaves_one_log_line_without_personal_data_whichever
     let mailing = [&settings[..], &mail].concat();
     let mut mailing = Program::start_with(&database.url, &mailing).await;
 
-    let mut clients = [("ada", false), ("bob", true)].map(|(name, is_program)| Client {
+    // Names that no request id can contain, which is hexadecimal.
+    let mut clients = [("zoltan", false), ("wolfgang", true)].map(|(name, is_program)| Client {
         is_program,
         name,
         db: &database.pool,
