@@ -71,7 +71,7 @@ impl Metrics {
             page_cache_hits: add(
                 &mut all,
                 "page_cache_hits",
-                "Responses from the page cache, which no other metric counts",
+                "Responses from the page cache, which the other metrics count as well",
             ),
             connections: add(&mut all, "database_connections", "Connections of the pool, by state"),
             connections_limit: add(
@@ -134,12 +134,27 @@ impl Metrics {
         self.requests.get_or_create(&[("method", method.into()), route, status]).inc();
     }
 
+    /// The counters of the responses to GET at a route from the page cache.
+    pub fn cached_route(&self, route: &'static str) -> RouteCounters {
+        let requests = |status: StatusCode| {
+            let status = ("status", Cow::Owned(status.as_str().to_owned()));
+            self.requests
+                .get_or_create(&[("method", "GET".into()), ("route", route.into()), status])
+                .clone()
+        };
+        RouteCounters {
+            ok: requests(StatusCode::OK),
+            not_modified: requests(StatusCode::NOT_MODIFIED),
+            duration: self.durations.get_or_create(&[("route", route.into())]).clone(),
+        }
+    }
+
     /// A request was over the rate limit of `what`.
     pub fn refused(&self, what: &'static str) {
         self.refused.get_or_create(&[("what", what.into())]).inc();
     }
 
-    /// A response came from the page cache, which is outside the layer of the other counters.
+    /// A response came from the page cache.
     pub fn page_cache_hit(&self) {
         self.page_cache_hits.inc();
     }
@@ -187,6 +202,22 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// Counts the responses of one route, without looking its metrics up each time.
+#[derive(Debug, Clone)]
+pub struct RouteCounters {
+    ok: Counter,
+    not_modified: Counter,
+    duration: Histogram,
+}
+
+impl RouteCounters {
+    pub fn completed(&self, status: StatusCode, took: Duration) {
+        let counter = if status == StatusCode::OK { &self.ok } else { &self.not_modified };
+        counter.inc();
+        self.duration.observe(took.as_secs_f64());
     }
 }
 

@@ -25,7 +25,7 @@ pub use source::BadSetting;
 use source::{Source, bad, into_text, read_dotenv};
 
 /// Every setting. Those that hold a secret may be given as a file: `DATABASE_URL_FILE`.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 22] = [
     "DATABASE_URL",
     "DATABASE_REPLICA_URL",
     "DATABASE_MAX_CONNECTIONS",
@@ -47,6 +47,7 @@ const KNOWN: [&str; 21] = [
     "METRICS_LISTEN_ADDR",
     "RUST_LOG",
     "LOG_FORMAT",
+    "ACCESS_LOG",
 ];
 const SECRETS: [&str; 5] =
     ["DATABASE_URL", "DATABASE_REPLICA_URL", "JWT_SECRET", "JWT_SECRET_PREVIOUS", "SMTP_URL"];
@@ -69,8 +70,17 @@ pub struct Settings {
     pub rate_limits: bool,
     pub log_filter: String,
     pub log_format: LogFormat,
+    pub access_log: AccessLog,
     /// Files that hold a secret, each with the setting that names it.
     pub secret_files: Vec<(String, PathBuf)>,
+}
+
+/// Which requests have a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Those that fail, with a status of 400 or more.
+    Errors,
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +132,11 @@ impl Settings {
                 None | Some("text") => LogFormat::Text,
                 Some("json") => LogFormat::Json,
                 Some(_) => return Err(bad("LOG_FORMAT", "must be text or json")),
+            },
+            access_log: match source.text("ACCESS_LOG")?.as_deref() {
+                None | Some("errors") => AccessLog::Errors,
+                Some("all") => AccessLog::All,
+                Some(_) => return Err(bad("ACCESS_LOG", "must be errors or all")),
             },
         })
     }

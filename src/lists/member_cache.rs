@@ -5,6 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::http::HeaderMap;
 use sqlx::PgPool;
+use tokio::sync::OnceCell;
 
 use crate::{
     identity::{PostId, UserId},
@@ -26,7 +27,7 @@ const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The cached lists. A clone shares them. `None` in the cache is a list that could not be read.
 #[derive(Clone)]
-pub struct MemberLists(SingleFlightCache<Option<Arc<SharedList>>>);
+pub struct MemberLists(SingleFlightCache<OnceCell<Option<Arc<SharedList>>>>);
 
 struct SharedList {
     posts: Vec<PostId>,
@@ -60,7 +61,7 @@ impl MemberLists {
     ) -> Result<List> {
         let at = Lookup { address: &context.current_path, is_fragment: false };
         let viewer = context.viewer_id().filter(|_| !replica::has_written(headers, &context.site));
-        let entry = viewer.and_then(|_| self.0.entry(at));
+        let entry = viewer.and_then(|_| self.0.entry(at, |_| OnceCell::new()));
         let entry = entry.inspect(|entry| entry.set_topic(Topic::Lists));
         let (Some(viewer), Some(entry)) = (viewer, entry) else {
             return read(context.viewer_id()).await;

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// Posts in one message to open pages.
 const POSTS_PER_MESSAGE: usize = 200;
 /// Changes in one notification. Postgres takes up to 8,000 bytes.
-const CHANGES_PER_NOTIFICATION: usize = 300;
+const CHANGES_PER_NOTIFICATION: usize = 180;
 
 /// What a background task returns: how long to pause before its next round.
 type Round = anyhow::Result<Option<Duration>>;
@@ -57,7 +57,7 @@ async fn listen(live: Live, db: PgPool) -> Round {
     let apply = |payload: Option<&str>| match payload {
         Some(payload) => decode(&live.0.origin, payload).for_each(|change| live.apply(change)),
         // The connection is new: notifications may have been missed.
-        None => live.apply(Change::All),
+        None => live.0.versions.invalidate_all(),
     };
     db::listen(&db, apply).await.context("cannot listen for changes of other processes")?;
     AGAIN
@@ -102,6 +102,8 @@ fn word(change: &Change) -> Option<String> {
         Change::Lists => Some("lists".to_owned()),
         Change::Post(id) => Some(id.to_string()),
         Change::New(id) => Some(format!("+{id}")),
+        // Words that an older process knows too, which ignores the second.
+        Change::Removed(id) => Some(format!("{id} -{id}")),
     }
 }
 
@@ -112,10 +114,14 @@ fn decode(origin: &str, payload: &str) -> impl Iterator<Item = Change> {
     words.filter(move |_| is_other).filter_map(|word| match word {
         "all" => Some(Change::All),
         "lists" => Some(Change::Lists),
-        word => match word.strip_prefix('+') {
-            Some(id) => Some(Change::New(PostId(id.parse().ok()?))),
-            None => Some(Change::Post(PostId(word.parse().ok()?))),
-        },
+        word => {
+            let (kind, id): (fn(PostId) -> Change, _) = match word.as_bytes().first()? {
+                b'+' => (Change::New, &word[1..]),
+                b'-' => (Change::Removed, &word[1..]),
+                _ => (Change::Post, word),
+            };
+            Some(kind(PostId(id.parse().ok()?)))
+        }
     })
 }
 
@@ -127,6 +133,7 @@ mod tests {
     fn changes_are_decoded_as_they_were_encoded_however_many() {
         let mut changes: BTreeSet<Change> = (1..=1000).map(|id| Change::Post(PostId(id))).collect();
         changes.extend([Change::All, Change::Lists, Change::New(PostId(i64::MAX))]);
+        changes.extend((1..=1000).map(|id| Change::Removed(PostId(id))));
         let payloads = encode("here", &changes);
         assert!(payloads.iter().all(|payload| payload.len() < 8000));
         let decoded: BTreeSet<Change> =

@@ -39,8 +39,10 @@ pub enum Change {
     All,
     /// Something that lists show and no post's page does, such as a new member.
     Lists,
-    /// A post's text or votes, or its deletion.
+    /// A post's votes.
     Post(PostId),
+    /// Text that people could read is gone: the post was edited or deleted.
+    Removed(PostId),
     /// A new post.
     New(PostId),
 }
@@ -112,12 +114,19 @@ impl Live {
         let Inner { versions, touched, pages_outdated, streams, .. } = &*self.0;
         match change {
             Change::Nothing => {}
-            Change::All => versions.invalidate_all(),
+            Change::All => {
+                versions.invalidate_all();
+                versions.withdraw();
+            }
             Change::Lists => versions.invalidate_lists(),
             Change::Post(id) => {
                 versions.invalidate_post(id.0);
                 lock(touched).insert(id);
                 pages_outdated.notify_one();
+            }
+            Change::Removed(id) => {
+                versions.withdraw();
+                self.apply(Change::Post(id));
             }
             Change::New(id) => {
                 versions.invalidate_lists();

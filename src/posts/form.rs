@@ -226,7 +226,7 @@ pub async fn save(
     };
     throttle.check(RateLimit::Write, viewer.id)?;
     if db::edit(&db, id, viewer.id, &draft, form.version).await? {
-        return Ok(Change::Post(id).on(Flash::Edited.on(see_other(&address(id)))));
+        return Ok(Change::Removed(id).on(Flash::Edited.on(see_other(&address(id)))));
     }
     // The statement alone decides; this only finds out why it changed nothing.
     let post = own(&db, &viewer, id).await?;

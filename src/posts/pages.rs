@@ -87,7 +87,7 @@ pub async fn delete(
     Form(NoFields {}): Form<NoFields>,
 ) -> Result<Response> {
     if db::delete(&db, id, viewer.id).await? {
-        return Ok(Change::Post(id).on(Flash::Deleted.on(see_other("/"))));
+        return Ok(Change::Removed(id).on(Flash::Deleted.on(see_other("/"))));
     }
     // The statement alone decides; this only finds out why it deleted nothing.
     own(&db, &viewer, id).await?;

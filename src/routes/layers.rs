@@ -25,7 +25,10 @@ use crate::{
     web::{
         error_page, etag, flash,
         middleware::{
-            body, cookies, csrf, failed_form, headers, page_cache, replica, request_log, timeout,
+            admission::{Refusals, refuse_overload},
+            body, cookies, csrf, failed_form, headers,
+            known_routes::KnownRoutes,
+            page_cache, replica, request_log, timeout,
             trailing_slash::without_trailing_slash,
         },
         problem,
@@ -122,8 +125,8 @@ pub fn site(routes: Router<App>, failed_forms: Router, app: App) -> Router {
         .layer(from_fn_with_state(app.limits.clone(), timeout::run_to_completion))
         // Shows a form again with what was typed when the request fails.
         .layer(from_fn_with_state(failed_forms, failed_form::preserve_form_on_error))
-        // Reads the whole body first, within a bound of bytes and time.
-        .layer(from_fn(body::buffer_body))
+        // Reads the whole body first, within bounds of bytes and time.
+        .layer(from_fn_with_state((app.bodies.clone(), app.site.clone()), body::buffer_body))
         // Refuses addresses that are longer than any of ours.
         .layer(from_fn(body::limit_uri_length))
         // Turns every bare failure into a page, or for programs into a problem document.
@@ -133,13 +136,25 @@ pub fn site(routes: Router<App>, failed_forms: Router, app: App) -> Router {
         // Security headers on every response.
         .layer(from_fn_with_state(app.site.clone(), headers::security))
         // One line in the log, the metrics, and the request's id.
-        .layer(from_fn_with_state(app.site.clone(), request_log::log))
+        .layer(from_fn_with_state((app.site.clone(), app.access_log), request_log::log))
         .with_state(app)
 }
 
-/// The outermost layer: pages that are the same for everyone, from memory.
-pub fn cached(site: Router, shared: page_cache::Shared) -> Router {
-    Router::new().fallback_service(site).layer(from_fn_with_state(shared, page_cache::page_cache))
+/// The outermost layers.
+pub fn entrance(site: Router, app: &App, routes: KnownRoutes) -> Router {
+    let refusals = Arc::new(Refusals::new(&app.site));
+    let shared = page_cache::Shared {
+        cache: app.pages.clone(),
+        routes: Arc::new(routes),
+        site: app.site.clone(),
+        log: app.access_log,
+    };
+    Router::new()
+        .fallback_service(site)
+        // Refuses what could not be answered in time.
+        .layer(from_fn_with_state((app.limits.admission.clone(), refusals), refuse_overload))
+        // Pages that are the same for everyone, from memory.
+        .layer(from_fn_with_state(shared, page_cache::page_cache))
 }
 
 fn sources(app: &App) -> (Option<crate::database::Replica>, Arc<Site>) {

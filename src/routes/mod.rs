@@ -7,8 +7,6 @@ mod layers;
 mod robots;
 mod state;
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -20,7 +18,9 @@ use axum::{
 pub use state::App;
 
 use crate::{
-    lists, live, openapi,
+    lists, live,
+    metrics::metrics,
+    openapi,
     ops::{self, health},
     posts, profiles, search,
     users::{
@@ -31,8 +31,9 @@ use crate::{
     web::{
         error_page,
         middleware::{
+            admission::Load,
             body::{POST_BODY, SMALL_BODY},
-            page_cache,
+            known_routes::{KnownRoute, KnownRoutes, RouteLimits},
         },
         site::{assets, well_known},
     },
@@ -58,6 +59,9 @@ pub struct Route {
     pub counterpart: Counterpart,
     /// Whether its page may be the same for everyone, and so be in the page cache.
     pub is_cached: bool,
+    /// Whether a request may take seconds without keeping the site busy: it waits for its turn to hash
+    /// a password. Such requests have places of their own (`web::middleware::admission`).
+    pub is_slow: bool,
     /// The page that shows its form again, with what was typed, when the request fails
     /// (`web::middleware::failed_form`).
     failed: Option<Handler>,
@@ -96,6 +100,7 @@ pub enum Changes {
     Nothing,
     Lists,
     Post,
+    Removed,
     NewPost,
     All,
 }
@@ -141,31 +146,31 @@ pub static ROUTES: &[Route] = &[
     action("/posts", Changes::NewPost, || post(posts::form::publish)).by(Member).takes(POST).body(POST_BODY).failed(|| post(posts::form::publish_failed)).api(&["POST /api/v1/posts"]),
     action("/posts/preview", Changes::Nothing, || post(posts::form::preview)).by(Member).takes(PREVIEW).body(POST_BODY).failed(|| post(posts::form::preview_failed)).api(&["POST /api/v1/posts/preview"]),
     form("/posts/{id}/edit", || get(posts::form::edit)).by(Author).alone("a form with the post in it, which GET /api/v1/posts/{id} returns"),
-    action("/posts/{id}/edit", Changes::Post, || post(posts::form::save)).by(Author).takes(EDIT).body(POST_BODY).failed(|| post(posts::form::save_failed)).api(&["PUT /api/v1/posts/{id}", "PATCH /api/v1/posts/{id}"]),
+    action("/posts/{id}/edit", Changes::Removed, || post(posts::form::save)).by(Author).takes(EDIT).body(POST_BODY).failed(|| post(posts::form::save_failed)).api(&["PUT /api/v1/posts/{id}", "PATCH /api/v1/posts/{id}"]),
     form("/posts/{id}/delete", || get(posts::pages::confirm_delete)).by(Author).alone("a confirmation, which a program need not be asked for"),
-    action("/posts/{id}/delete", Changes::Post, || post(posts::pages::delete)).by(Author).api(&["DELETE /api/v1/posts/{id}"]),
+    action("/posts/{id}/delete", Changes::Removed, || post(posts::pages::delete)).by(Author).api(&["DELETE /api/v1/posts/{id}"]),
     action("/posts/{id}/vote", Changes::Post, || post(votes::pages::vote).route_layer(from_fn(votes::pages::inline_vote_error))).by(Member).takes(&["value"]).api(&["PUT /api/v1/posts/{id}/vote", "DELETE /api/v1/posts/{id}/vote"]),
 
     // Accounts.
     form("/signup", || get(sign_up::form)).query(&["next"]).alone("a form"),
-    action("/signup", Changes::Lists, || post(sign_up::sign_up)).takes(SIGN_UP).api(&["POST /api/v1/users"]),
+    action("/signup", Changes::Lists, || post(sign_up::sign_up)).slow().takes(SIGN_UP).api(&["POST /api/v1/users"]),
     form("/login", || get(log_in::form)).query(&["next"]).alone("a form"),
-    action("/login", Changes::Nothing, || post(log_in::log_in)).takes(&["login", "password", "next"]).api(&["POST /api/v1/login"]),
+    action("/login", Changes::Nothing, || post(log_in::log_in)).slow().takes(&["login", "password", "next"]).api(&["POST /api/v1/login"]),
     action("/logout", Changes::Nothing, || post(log_in::log_out)).by(Member).api(&["DELETE /api/v1/users/me/tokens"]),
     form("/password/forgot", || get(recovery::forgot_form)).alone("a form"),
     action("/password/forgot", Changes::Nothing, || post(recovery::forgot)).takes(&["email"]).api(&["POST /api/v1/password/forgot"]),
     form("/password/reset/{token}", || get(recovery::reset_form)).alone("a form"),
-    action("/password/reset/{token}", Changes::Nothing, || post(recovery::reset)).takes(&["new_password"]).api(&["POST /api/v1/password/reset"]),
+    action("/password/reset/{token}", Changes::Nothing, || post(recovery::reset)).slow().takes(&["new_password"]).api(&["POST /api/v1/password/reset"]),
     form("/email/confirm/{token}", || get(recovery::confirm_form)).alone("a form"),
     action("/email/confirm/{token}", Changes::Nothing, || post(recovery::confirm)).api(&["POST /api/v1/email/confirm"]),
     form("/settings", || get(settings::index)).by(Member).api(&["GET /api/v1/users/me"]),
-    action("/settings/password", Changes::Nothing, || post(settings::change_password)).by(Member).takes(PASSWORD).api(&["PUT /api/v1/users/me/password"]),
-    action("/settings/email", Changes::Nothing, || post(settings::change_email)).by(Member).takes(EMAIL).api(&["PUT /api/v1/users/me/email"]),
+    action("/settings/password", Changes::Nothing, || post(settings::change_password)).slow().by(Member).takes(PASSWORD).api(&["PUT /api/v1/users/me/password"]),
+    action("/settings/email", Changes::Nothing, || post(settings::change_email)).slow().by(Member).takes(EMAIL).api(&["PUT /api/v1/users/me/email"]),
     form("/settings/sessions", || get(sessions::index)).by(Member).api(&["GET /api/v1/users/me/sessions"]),
     action("/settings/sessions/revoke", Changes::Nothing, || post(sessions::revoke)).by(Member).takes(&["session"]).api(&["DELETE /api/v1/users/me/sessions/{id}", "DELETE /api/v1/users/me/sessions"]),
     form("/settings/export", || get(settings::export)).by(Member).api(&["GET /api/v1/users/me/export"]),
     form("/settings/delete-account", || get(settings::confirm_delete)).by(Member).alone("a confirmation, which a program need not be asked for"),
-    action("/settings/delete-account", Changes::All, || post(settings::delete)).by(Member).takes(&["current_password"]).api(&["POST /api/v1/users/me/deletion"]),
+    action("/settings/delete-account", Changes::All, || post(settings::delete)).slow().by(Member).takes(&["current_password"]).api(&["POST /api/v1/users/me/deletion"]),
 
     // Read by other programs.
     document("/feed.atom", || get(lists::atom::hot)).cached(),
@@ -192,29 +197,29 @@ pub static ROUTES: &[Route] = &[
     api(Method::POST, "/api/v1/posts", || post(posts::api::publish)).by(Member).changes(Changes::NewPost).takes(TYPED).body(POST_BODY),
     api(Method::POST, "/api/v1/posts/preview", || post(posts::api::preview)).by(Member).changes(Changes::Nothing).takes(&["body"]).body(POST_BODY),
     api(Method::GET, "/api/v1/posts/{id}", || get(posts::api::show)),
-    api(Method::PUT, "/api/v1/posts/{id}", || put(posts::api::replace)).by(Author).changes(Changes::Post).takes(TYPED).body(POST_BODY),
-    api(Method::PATCH, "/api/v1/posts/{id}", || patch(posts::api::change)).by(Author).changes(Changes::Post).takes(TYPED).body(POST_BODY),
-    api(Method::DELETE, "/api/v1/posts/{id}", || delete(posts::api::delete)).by(Author).changes(Changes::Post),
+    api(Method::PUT, "/api/v1/posts/{id}", || put(posts::api::replace)).by(Author).changes(Changes::Removed).takes(TYPED).body(POST_BODY),
+    api(Method::PATCH, "/api/v1/posts/{id}", || patch(posts::api::change)).by(Author).changes(Changes::Removed).takes(TYPED).body(POST_BODY),
+    api(Method::DELETE, "/api/v1/posts/{id}", || delete(posts::api::delete)).by(Author).changes(Changes::Removed),
     api(Method::GET, "/api/v1/posts/{id}/rank", || get(posts::api::rank)),
     api(Method::PUT, "/api/v1/posts/{id}/vote", || put(votes::api::cast)).by(Member).changes(Changes::Post),
     api(Method::DELETE, "/api/v1/posts/{id}/vote", || delete(votes::api::take_back)).by(Member).changes(Changes::Post),
     api(Method::GET, "/api/v1/users", || get(profiles::api::index)).query(&["limit", "after"]),
-    api(Method::POST, "/api/v1/users", || post(users::api::sign_up::sign_up)).changes(Changes::Lists).takes(SIGN_UP),
+    api(Method::POST, "/api/v1/users", || post(users::api::sign_up::sign_up)).slow().changes(Changes::Lists).takes(SIGN_UP),
     api(Method::GET, "/api/v1/users/{username}", || get(profiles::api::show)),
     api(Method::GET, "/api/v1/users/me", || get(users::api::account::me)).by(Member),
-    api(Method::PUT, "/api/v1/users/me/password", || put(users::api::account::change_password)).by(Member).changes(Changes::Nothing).takes(PASSWORD),
-    api(Method::PUT, "/api/v1/users/me/email", || put(users::api::account::change_email)).by(Member).changes(Changes::Nothing).takes(EMAIL),
+    api(Method::PUT, "/api/v1/users/me/password", || put(users::api::account::change_password)).slow().by(Member).changes(Changes::Nothing).takes(PASSWORD),
+    api(Method::PUT, "/api/v1/users/me/email", || put(users::api::account::change_email)).slow().by(Member).changes(Changes::Nothing).takes(EMAIL),
     api(Method::GET, "/api/v1/users/me/export", || get(users::api::account::export)).by(Member),
-    api(Method::POST, "/api/v1/users/me/deletion", || post(users::api::account::delete_account)).by(Member).changes(Changes::All).takes(&["current_password"]),
+    api(Method::POST, "/api/v1/users/me/deletion", || post(users::api::account::delete_account)).slow().by(Member).changes(Changes::All).takes(&["current_password"]),
     api(Method::GET, "/api/v1/users/me/sessions", || get(users::api::sessions::index)).by(Member),
     api(Method::DELETE, "/api/v1/users/me/sessions", || delete(users::api::sessions::end_all)).by(Member).changes(Changes::Nothing),
     api(Method::DELETE, "/api/v1/users/me/sessions/{id}", || delete(users::api::sessions::end)).by(Member).changes(Changes::Nothing),
     api(Method::DELETE, "/api/v1/users/me/tokens", || delete(users::api::sessions::end_tokens)).by(Member).changes(Changes::Nothing),
     api(Method::GET, "/api/v1/openapi.json", || get(openapi::document)).alone("describes the API"),
     api(Method::GET, "/api/v1/docs", || get(openapi::docs)).alone("describes the API"),
-    api_log_in("/api/v1/login", || post(users::api::log_in::log_in)).takes(&["username", "password"]),
+    api_log_in("/api/v1/login", || post(users::api::log_in::log_in)).slow().takes(&["username", "password"]),
     api_log_in("/api/v1/password/forgot", || post(users::api::recovery::forgot_password)).takes(&["email"]),
-    api_log_in("/api/v1/password/reset", || post(users::api::recovery::reset_password)).takes(&["token", "new_password"]),
+    api_log_in("/api/v1/password/reset", || post(users::api::recovery::reset_password)).slow().takes(&["token", "new_password"]),
     api_log_in("/api/v1/email/confirm", || post(users::api::recovery::confirm_email)).takes(&["token"]),
 ];
 
@@ -261,6 +266,7 @@ impl Route {
             fields: &[],
             counterpart: Counterpart::Api(&[]),
             is_cached: false,
+            is_slow: false,
             failed: None,
             handler,
         }
@@ -306,6 +312,11 @@ impl Route {
         self
     }
 
+    const fn slow(mut self) -> Route {
+        self.is_slow = true;
+        self
+    }
+
     const fn cached(mut self) -> Route {
         self.is_cached = true;
         self
@@ -326,14 +337,10 @@ pub fn monitoring_router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The whole site: cached pages at once, everything else from [`app_router`].
+/// The whole site: cached pages and refusals at once, everything else from [`app_router`].
 pub fn router(app: App) -> Router {
-    let shared = page_cache::Shared {
-        cache: app.pages.clone(),
-        routes: Arc::new(cached_routes()),
-        site: app.site.clone(),
-    };
-    layers::cached(app_router(app), shared)
+    let routes = known_routes();
+    layers::entrance(app_router(app.clone()), &app, routes)
 }
 
 fn app_router(app: App) -> Router {
@@ -372,13 +379,24 @@ fn routes_of(face: Face) -> Router<App> {
     })
 }
 
-/// The patterns of the routes whose pages may be in the page cache.
-fn cached_routes() -> matchit::Router<()> {
-    let mut routes = matchit::Router::new();
-    for route in ROUTES.iter().filter(|route| route.is_cached) {
-        if let Err(err) = routes.insert(route.path, ()) {
-            tracing::error!(%err, route.path, "cannot cache the pages of a route");
-        }
-    }
-    routes
+/// What the layers outside the router have to know of the routes.
+fn known_routes() -> KnownRoutes {
+    let routes = ROUTES.iter().map(|route| KnownRoute {
+        method: route.method.clone(),
+        path: route.path,
+        limits: RouteLimits {
+            load: match route.face {
+                Face::File => Load::Light,
+                _ if route.is_slow => Load::Slow,
+                _ => Load::Normal,
+            },
+            body: route.body_limit,
+            keeps_form: route.failed.is_some(),
+        },
+        cached: route.is_cached.then(|| metrics().cached_route(route.path)),
+    });
+    KnownRoutes::new(routes.collect()).unwrap_or_else(|err| {
+        tracing::error!(%err, "two routes contradict each other; no page is cached");
+        KnownRoutes::default()
+    })
 }

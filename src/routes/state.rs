@@ -6,7 +6,7 @@ use axum::{extract::FromRef, http::HeaderValue};
 use sqlx::PgPool;
 
 use crate::{
-    config::{self, Api, JwtSecret, Settings, Site},
+    config::{self, AccessLog, Api, JwtSecret, Settings, Site},
     database::Replica,
     lists::member_cache::MemberLists,
     live::Live,
@@ -15,7 +15,7 @@ use crate::{
     users::{Passwords, tokens::Tokens},
     web::{
         cache::{self, Versions},
-        middleware::{page_cache::PageCache, timeout::Limits},
+        middleware::{body::Bodies, page_cache::PageCache, timeout::Limits},
         throttle::Throttle,
     },
 };
@@ -33,7 +33,9 @@ pub struct App {
     /// The origins whose pages may call the API.
     pub origins: Arc<[HeaderValue]>,
     pub mailer: Mailer,
+    pub access_log: AccessLog,
     pub limits: Limits,
+    pub bodies: Bodies,
     pub throttle: Throttle,
     pub pages: PageCache,
     pub lists: MemberLists,
@@ -64,7 +66,9 @@ impl App {
                 .map(|secret| Tokens::new(secret, previous.as_ref(), *minutes, &settings.site)),
             origins: origins.clone().into(),
             mailer: Mailer::new(settings.mail.as_ref())?,
+            access_log: settings.access_log,
             limits: Limits::default(),
+            bodies: Bodies::default(),
             throttle: Throttle::new(settings.rate_limits),
             live: Live::new(changes.clone(), shutdown.clone(), settings.rate_limits),
             pages: PageCache::new(&changes),

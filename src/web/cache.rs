@@ -1,5 +1,8 @@
 //! The single-flight cache: a value is made once for all requests that want it, and kept until
 //! something it shows has changed, [`LIFETIME`] at most.
+//!
+//! What is in an entry is up to the cache's owner: a cell that one request fills and the others wait
+//! for, and for the page cache also the page before, for the time of an outage.
 
 use std::{
     hash::{Hash, Hasher},
@@ -12,7 +15,6 @@ use std::{
 
 use axum::response::{IntoResponseParts, Response, ResponseParts};
 use quick_cache::{Equivalent, Weighter, sync};
-use tokio::sync::OnceCell;
 
 /// How long a value is kept when nothing invalidates it. A change made by another program, directly
 /// in the database, is visible after this time.
@@ -69,6 +71,7 @@ struct Inner {
     now: AtomicU64,
     lists: AtomicU64,
     posts: Box<[AtomicU64]>,
+    removal: AtomicU64,
 }
 
 impl Versions {
@@ -80,6 +83,7 @@ impl Versions {
             now: AtomicU64::new(0),
             lists: AtomicU64::new(0),
             posts,
+            removal: AtomicU64::new(0),
         }))
     }
 
@@ -101,6 +105,12 @@ impl Versions {
         for post in &self.0.posts {
             post.fetch_max(now, SeqCst);
         }
+    }
+
+    /// Something was removed: a value from before may not even be shown in an outage, when no newer
+    /// one can be made ([`SingleFlightCache::may_be_shown`]).
+    pub fn withdraw(&self) {
+        self.0.removal.fetch_max(self.advance(), SeqCst);
     }
 
     fn is_enabled(&self) -> bool {
@@ -129,7 +139,7 @@ fn counter(post: i64) -> usize {
     usize::try_from(post.rem_euclid(POST_COUNTERS as i64)).unwrap_or_default()
 }
 
-/// A cache of values of one kind, each at its address. A clone is the same cache.
+/// A cache of entries of one kind, each at its address. A clone is the same cache.
 pub struct SingleFlightCache<T>(Arc<Store<T>>);
 
 struct Store<T> {
@@ -148,16 +158,16 @@ struct Weighted<T> {
 pub struct Entry<T> {
     started: Instant,
     /// [`Versions::now`] when it was started.
-    version: u64,
+    pub version: u64,
     /// Known once the value is made, or from the entry before.
     topic: OnceLock<Topic>,
-    pub value: OnceCell<T>,
+    pub value: T,
 }
 
 impl<T> Entry<T> {
-    fn new(version: u64, topic: Option<Topic>) -> Entry<T> {
+    fn new(version: u64, topic: Option<Topic>, value: T) -> Entry<T> {
         let topic = topic.map_or_else(OnceLock::new, OnceLock::from);
-        Entry { started: Instant::now(), version, topic, value: OnceCell::new() }
+        Entry { started: Instant::now(), version, topic, value }
     }
 
     /// Says what the value shows, once that is known.
@@ -181,9 +191,13 @@ impl<T> SingleFlightCache<T> {
         }))
     }
 
-    /// The fresh entry at `at`, made or in the making, or a new one to be filled; `None` where
-    /// caching is off.
-    pub fn entry(&self, at: Lookup) -> Option<Arc<Entry<T>>> {
+    /// The fresh entry at `at`, made or in the making, or a new one with what `new` makes of the
+    /// entry before; `None` where caching is off.
+    pub fn entry(
+        &self,
+        at: Lookup,
+        new: impl FnOnce(Option<&Entry<T>>) -> T,
+    ) -> Option<Arc<Entry<T>>> {
         let Store { versions, entries, inserting } = &*self.0;
         if !versions.is_enabled() {
             return None;
@@ -201,10 +215,21 @@ impl<T> SingleFlightCache<T> {
             return Some(entry);
         }
         // An address keeps its topic, so its next entry is invalidated by that topic alone.
-        let topic = last.and_then(|entry| entry.topic.get().copied());
-        let entry = Arc::new(Entry::new(now, topic));
+        let topic = last.as_ref().and_then(|entry| entry.topic.get().copied());
+        let entry = Arc::new(Entry::new(now, topic, new(last.as_deref())));
         self.put(at.own(), entry.clone(), 0);
         Some(entry)
+    }
+
+    /// The entry at `at`, fresh or not.
+    pub fn last(&self, at: Lookup) -> Option<Arc<Entry<T>>> {
+        self.0.entries.get(&at).map(|found| found.entry)
+    }
+
+    /// Whether nothing was removed since an entry of this version was started
+    /// ([`Versions::withdraw`]).
+    pub fn may_be_shown(&self, version: u64) -> bool {
+        self.0.versions.0.removal.load(SeqCst) <= version
     }
 
     /// Inserts the entry again, now that the size of its value is known, in bytes.
@@ -279,18 +304,26 @@ impl<T> Weighter<Key, Weighted<T>> for ByWeight {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::OnceCell;
+
     use super::*;
+
+    type Cache = SingleFlightCache<OnceCell<()>>;
 
     fn at(address: &str) -> Lookup<'_> {
         Lookup { address, is_fragment: false }
     }
 
+    fn get(cache: &Cache, address: &str) -> Arc<Entry<OnceCell<()>>> {
+        cache.entry(at(address), |_| OnceCell::new()).unwrap()
+    }
+
     /// A cache with a value at `/` that shows lists and one at `/posts/7` that shows the post.
-    fn filled() -> (Versions, SingleFlightCache<()>) {
+    fn filled() -> (Versions, Cache) {
         let versions = Versions::new(Duration::from_hours(1));
         let cache = SingleFlightCache::new(&versions, 1_000_000);
         for (address, topic) in [("/", Topic::Lists), ("/posts/7", Topic::Post(7))] {
-            let entry = cache.entry(at(address)).unwrap();
+            let entry = get(&cache, address);
             entry.set_topic(topic);
             entry.value.set(()).unwrap();
         }
@@ -307,7 +340,7 @@ mod tests {
         ] {
             let (versions, cache) = filled();
             invalidate(&versions);
-            let is_cached = |address| cache.entry(at(address)).unwrap().value.initialized();
+            let is_cached = |address| get(&cache, address).value.initialized();
             assert_eq!(["/", "/posts/7"].map(is_cached), expected);
         }
     }
@@ -315,18 +348,18 @@ mod tests {
     #[test]
     fn an_entry_in_the_making_is_shared_until_something_it_may_show_changes() {
         let versions = Versions::new(Duration::from_hours(1));
-        let cache: SingleFlightCache<()> = SingleFlightCache::new(&versions, 1_000_000);
-        let first = cache.entry(at("/posts/7")).unwrap();
-        assert!(Arc::ptr_eq(&first, &cache.entry(at("/posts/7")).unwrap()));
+        let cache: Cache = SingleFlightCache::new(&versions, 1_000_000);
+        let first = get(&cache, "/posts/7");
+        assert!(Arc::ptr_eq(&first, &get(&cache, "/posts/7")));
         // Its topic is not known yet, so any change may be one of it.
         versions.invalidate_post(8);
-        let second = cache.entry(at("/posts/7")).unwrap();
+        let second = get(&cache, "/posts/7");
         assert!(!Arc::ptr_eq(&first, &second));
         second.set_topic(Topic::Post(7));
         versions.invalidate_post(7);
         // From now on the address is known to show this post.
-        let third = cache.entry(at("/posts/7")).unwrap();
+        let third = get(&cache, "/posts/7");
         versions.invalidate_post(8);
-        assert!(Arc::ptr_eq(&third, &cache.entry(at("/posts/7")).unwrap()));
+        assert!(Arc::ptr_eq(&third, &get(&cache, "/posts/7")));
     }
 }

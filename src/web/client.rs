@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{FromRef, FromRequestParts, Request},
-    http::{HeaderMap, HeaderName, request::Parts},
+    http::{Extensions, HeaderMap, HeaderName, request::Parts},
 };
 use ipnet::IpNet;
 
@@ -28,6 +28,17 @@ pub fn is_from_proxy(request: &Request, site: &Site) -> bool {
 pub struct ClientNet(IpAddr);
 
 impl ClientNet {
+    /// The network that a request comes from.
+    pub fn of(request: &Request, site: &Site) -> ClientNet {
+        ClientNet::new(request.headers(), request.extensions(), site)
+    }
+
+    fn new(headers: &HeaderMap, extensions: &Extensions, site: &Site) -> ClientNet {
+        let peer = extensions.get::<Peer>();
+        let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
+        ClientNet::from_address(client(peer, headers, &site.trusted_proxies))
+    }
+
     /// An IPv4 address mapped into IPv6 counts as the IPv4 address.
     pub fn from_address(address: IpAddr) -> ClientNet {
         ClientNet(match address.to_canonical() {
@@ -48,10 +59,8 @@ where
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<ClientNet, Infallible> {
-        let peer = parts.extensions.get::<Peer>();
-        let peer = peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
         let site = Arc::<Site>::from_ref(state);
-        Ok(ClientNet::from_address(client(peer, &parts.headers, &site.trusted_proxies)))
+        Ok(ClientNet::new(&parts.headers, &parts.extensions, &site))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -77,9 +77,8 @@ pub async fn render_error_page(
         {
             headers.insert("hx-redirect", login);
         }
-        headers.insert("hx-retarget", HeaderValue::from_static("#flash"));
-        headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
-        return with_html(response, ErrorPart { message: &message }.render());
+        retarget(headers);
+        return with_html(response, fragment(&message));
     }
     if status == StatusCode::UNAUTHORIZED && only_reads {
         let (head, _) = page::see_other(&page::login_url(&context.current_path)).into_parts();
@@ -98,6 +97,17 @@ pub async fn render_error_page(
         next: referring_page,
     };
     with_html(response, page.render())
+}
+
+/// The message of an error, for htmx.
+pub fn fragment(message: &str) -> askama::Result<String> {
+    ErrorPart { message }.render()
+}
+
+/// Makes htmx show the response in the page's message area and leave the page as it is.
+pub fn retarget(headers: &mut HeaderMap) {
+    headers.insert("hx-retarget", HeaderValue::from_static("#flash"));
+    headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
 }
 
 /// The fallback for paths that no route has.

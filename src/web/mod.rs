@@ -1,5 +1,6 @@
 //! What the features share. Knows HTTP, and of the site only who is looking at it.
 
+pub mod byte_budget;
 pub mod cache;
 pub mod client;
 pub mod cookies;

@@ -32,6 +32,23 @@ pub struct Problem {
     errors: Vec<Field>,
 }
 
+impl Problem {
+    pub fn new(status: StatusCode, detail: String) -> Problem {
+        let title = status.canonical_reason().unwrap_or("Error");
+        Problem {
+            r#type: "about:blank",
+            title,
+            status: status.as_u16(),
+            detail,
+            errors: Vec::new(),
+        }
+    }
+
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
 /// The outermost layer of the API: gives every error response without a body a problem document. Its
 /// headers, such as `Allow` and `Retry-After`, stay.
 pub async fn render_problem(request: Request, next: Next) -> Response {
@@ -45,9 +62,7 @@ pub async fn render_problem(request: Request, next: Next) -> Response {
         Some(Error::Fields(fields) | Error::Taken(fields)) => fields.clone(),
         _ => Vec::new(),
     };
-    let title = status.canonical_reason().unwrap_or("Error");
-    let detail = describe(&response).into_owned();
-    let problem = Problem { r#type: "about:blank", title, status: status.as_u16(), detail, errors };
+    let problem = Problem { errors, ..Problem::new(status, describe(&response).into_owned()) };
     let headers = response.headers_mut();
     if status == StatusCode::UNAUTHORIZED {
         challenge(headers, error.as_deref());
@@ -55,7 +70,7 @@ pub async fn render_problem(request: Request, next: Next) -> Response {
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    *response.body_mut() = serde_json::to_vec(&problem).unwrap_or_default().into();
+    *response.body_mut() = problem.to_json().into();
     response
 }
 

@@ -36,7 +36,8 @@ impl Walk<'_> {
             (Some(Changes::Nothing), Some(Change::Nothing))
             | (Some(Changes::Lists), Some(Change::Lists))
             | (Some(Changes::All), Some(Change::All)) => true,
-            (Some(Changes::Post), Some(Change::Post(PostId(id)))) => id == post,
+            (Some(Changes::Post), Some(Change::Post(PostId(id))))
+            | (Some(Changes::Removed), Some(Change::Removed(PostId(id)))) => id == post,
             (Some(Changes::NewPost), Some(Change::New(PostId(id)))) => id > post,
             _ => false,
         };

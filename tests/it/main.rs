@@ -34,6 +34,7 @@ mod local_postgres;
 mod mail;
 mod markup;
 mod migrations;
+mod outage;
 mod ownership;
 mod paging;
 mod people;

@@ -55,7 +55,7 @@ impl Program {
     /// Waits until it listens.
     pub async fn start_with(url: &str, settings: &[(&str, &str)]) -> Program {
         let mut all = vec![("DATABASE_URL", url), ("BASE_URL", "http://site.test")];
-        all.extend([("RATE_LIMITS", "off")]);
+        all.extend([("RATE_LIMITS", "off"), ("ACCESS_LOG", "all")]);
         all.extend(settings);
         Program::run(command(&["serve"], &all)).await
     }

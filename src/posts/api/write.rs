@@ -147,7 +147,7 @@ async fn save(
             "The post was changed in the meantime. Read it again, then retry.".into(),
         ));
     }
-    Ok((Change::Post(id), Json(Post::new(post, Some(viewer)))))
+    Ok((Change::Removed(id), Json(Post::new(post, Some(viewer)))))
 }
 
 /// Delete a post
@@ -169,7 +169,7 @@ pub async fn delete(
         own(&pool, &viewer, id).await?;
         return Err(Error::NotFound);
     }
-    Ok((Change::Post(id), StatusCode::NO_CONTENT))
+    Ok((Change::Removed(id), StatusCode::NO_CONTENT))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -1,18 +1,27 @@
-//! Limits on a request: the size of its body and its address, and the time in which they arrive.
+//! Limits on a request: the size of its body and its address, the time in which they arrive, and what
+//! all bodies together may take.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, HttpBody as _},
-    extract::Request,
+    body::{Body, Bytes, HttpBody as _},
+    extract::{Request, State},
     http::StatusCode,
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
-use crate::web::Error;
+use crate::{
+    config::Site,
+    web::{
+        Error,
+        byte_budget::{ByteBudget, Spent},
+        client::ClientNet,
+        middleware::known_routes::RouteLimits,
+    },
+};
 
 /// The body limit of a form with a few short fields, in bytes.
 pub const SMALL_BODY: usize = 8 * 1024;
@@ -23,10 +32,35 @@ pub const POST_BODY: usize = 512 * 1024;
 /// How long a body may take to arrive, over a slow connection.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// Buffers the whole body before anything else runs. A slow upload does not use up the request's
-/// timeout, and a client that disconnects during it has made no request.
-pub async fn buffer_body(request: Request, next: Next) -> Response {
-    match timeout(UPLOAD_TIMEOUT, whole(request)).await {
+/// What the bodies of all requests together may take, in bytes.
+const ALL_BODIES: usize = 64 * 1024 * 1024;
+/// What the bodies of one client's network may take.
+const BODIES_PER_CLIENT: usize = 16 * 1024 * 1024;
+
+/// The memory of the bodies that are being read or worked on. A clone shares it.
+#[derive(Clone)]
+pub struct Bodies(Arc<ByteBudget>);
+
+impl Default for Bodies {
+    fn default() -> Bodies {
+        Bodies(Arc::new(ByteBudget::new(ALL_BODIES, BODIES_PER_CLIENT)))
+    }
+}
+
+/// Buffers the whole body before anything else runs, within the limit of its route. A slow upload does
+/// not use up the request's timeout, and a client that disconnects during it has made no request.
+///
+/// A request that only reads is not asked for its body.
+pub async fn buffer_body(
+    State((bodies, site)): State<(Bodies, Arc<Site>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if request.method().is_safe() {
+        let (head, _) = request.into_parts();
+        return next.run(Request::from_parts(head, Body::empty())).await;
+    }
+    match timeout(UPLOAD_TIMEOUT, whole(request, &bodies, &site)).await {
         Ok(Ok(request)) => next.run(request).await,
         Ok(Err(error)) => error.into_response(),
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
@@ -34,15 +68,38 @@ pub async fn buffer_body(request: Request, next: Next) -> Response {
 }
 
 /// The request with its whole body in memory.
-async fn whole(request: Request) -> Result<Request, Error> {
-    let (head, body) = request.into_parts();
-    if body.size_hint().lower() > POST_BODY as u64 {
+async fn whole(request: Request, bodies: &Bodies, site: &Site) -> Result<Request, Error> {
+    let limit = RouteLimits::of(&request).body;
+    let client = ClientNet::of(&request, site);
+    let (head, mut body) = request.into_parts();
+    if body.size_hint().lower() > limit as u64 {
         return Err(Error::TooLarge);
     }
-    match Limited::new(body, POST_BODY).collect().await {
-        Ok(body) => Ok(Request::from_parts(head, Body::from(body.to_bytes()))),
-        Err(err) if err.is::<LengthLimitError>() => Err(Error::TooLarge),
-        Err(_) => Err(Error::BadRequest("The form did not arrive whole.".into())),
+    let mut whole = Counted { bytes: Vec::new(), spent: bodies.0.spend(client) };
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Error::BadRequest("The form did not arrive whole.".into()))?;
+        let Ok(part) = frame.into_data() else { continue };
+        if whole.bytes.len() + part.len() > limit {
+            return Err(Error::TooLarge);
+        }
+        if !whole.spent.add(part.len()) {
+            return Err(Error::Busy);
+        }
+        whole.bytes.extend_from_slice(&part);
+    }
+    Ok(Request::from_parts(head, Body::from(Bytes::from_owner(whole))))
+}
+
+/// A body that counts for as long as any part of the program holds it.
+struct Counted {
+    bytes: Vec<u8>,
+    spent: Spent,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -34,7 +34,11 @@ const FIXED: [(HeaderName, &str); 7] = [
 /// Sets the security headers.
 pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+    set_security_headers(response.headers_mut(), &site);
+    response
+}
+
+pub fn set_security_headers(headers: &mut HeaderMap, site: &Site) {
     for (name, value) in FIXED {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -44,7 +48,6 @@ pub async fn security(State(site): State<Arc<Site>>, request: Request, next: Nex
             HeaderValue::from_static("max-age=63072000; includeSubDomains"),
         );
     }
-    response
 }
 
 /// Writes `Cache-Control` from the handler's [`CachePolicy`]. A success without a policy is not stored;

@@ -4,27 +4,42 @@
 //! Such a page is rendered once, however many clients request it at the same time, and kept until
 //! something on it changes, a second at most: a change that another program writes into the
 //! database is visible after that.
+//!
+//! The last page is kept for longer, for an outage: while no new one can be made, people read it with a
+//! line that says from when it is.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
+use askama::Template;
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 use flate2::{Compression, write::GzEncoder};
 use http_body_util::BodyExt as _;
+use time::OffsetDateTime;
+use tokio::sync::SetOnce;
 
 use crate::{
-    config::Site,
+    config::{AccessLog, Site},
     metrics::metrics,
     web::{
-        cache::{CachePolicy, Lookup, SingleFlightCache, Topic, Versions},
-        etag,
+        cache::{CachePolicy, Entry, Key, Lookup, SingleFlightCache, Topic, Versions},
+        error::{Error, describe},
+        etag, filters,
         htmx::wants_fragment,
-        middleware::headers::accepts,
+        middleware::{
+            admission::ForEveryone,
+            headers::accepts,
+            known_routes::{KnownRoutes, RouteLimits},
+            request_log,
+        },
         request_id::{REQUEST_ID, RequestId},
     },
 };
@@ -32,13 +47,58 @@ use crate::{
 /// What all pages together may take, in bytes.
 const MAX_BYTES: u64 = 24 * 1024 * 1024;
 
-/// A clone is the same cache. `None` in it: the response was not the same for everyone.
+/// How old a page may be that is shown because no newer one can be made.
+const MAX_AGE: Duration = Duration::from_mins(10);
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Where the layout has the messages for the viewer; empty on a page that is the same for everyone.
+const MESSAGES: &str = "<div id=\"flash\"></div>";
+
+/// A clone is the same cache.
 #[derive(Clone)]
-pub struct PageCache(SingleFlightCache<Option<Arc<EncodedPage>>>);
+pub struct PageCache(SingleFlightCache<Slot>);
+
+/// The page at one address.
+struct Slot {
+    made: SetOnce<Made>,
+    /// The last page that could be made.
+    last: Option<Arc<EncodedPage>>,
+    /// In an outage, the copy that was shown until now. Then nobody waits for a new page.
+    copy: Option<Arc<EncodedPage>>,
+}
+
+impl Slot {
+    fn after(before: Option<&Entry<Slot>>) -> Slot {
+        let before = before.map(|entry| &entry.value);
+        let made = before.and_then(|slot| slot.made.get());
+        let (last, copy) = match made {
+            Some(Made::Page(page)) => (Some(page.clone()), None),
+            Some(Made::Copy(copy)) => (None, Some(copy.clone())),
+            Some(Made::NotShared) | None => (None, None),
+        };
+        let last = last.or_else(|| before.and_then(|slot| slot.last.clone()));
+        Slot { made: SetOnce::new(), last, copy }
+    }
+}
+
+/// What came of making a page.
+enum Made {
+    Page(Arc<EncodedPage>),
+    /// No page could be made: the one before, with the line that says so.
+    Copy(Arc<EncodedPage>),
+    /// The response was not the same for everyone.
+    NotShared,
+}
 
 /// A page in the encodings in which it is sent.
 struct EncodedPage {
     topic: Topic,
+    /// The version of the cache entry that it was made in.
+    version: u64,
+    made: Instant,
+    made_at: OffsetDateTime,
+    is_copy: bool,
     headers: HeaderMap,
     plain: Bytes,
     brotli: OnceLock<Bytes>,
@@ -51,12 +111,13 @@ impl PageCache {
     }
 }
 
-/// What the middleware knows: the cache, and the patterns of the routes whose pages may be in it.
+/// What the middleware knows: the cache, the routes, and what is logged.
 #[derive(Clone)]
 pub struct Shared {
     pub cache: PageCache,
-    pub routes: Arc<matchit::Router<()>>,
+    pub routes: Arc<KnownRoutes>,
     pub site: Arc<Site>,
+    pub log: AccessLog,
 }
 
 /// Answers from the cache where the response is the same for everyone, and fills it where it is not
@@ -68,75 +129,193 @@ pub async fn page_cache(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Shared { cache: PageCache(pages), routes, site } = shared;
+    let started = Instant::now();
+    let Shared { cache, routes, site, log } = shared;
     let id = RequestId::from_request(&request, &site);
     request.extensions_mut().insert(id.clone());
-    let path = request.uri().path();
-    let may_be_cached = is_anonymous(&request) && routes.at(path).is_ok();
-    let at = Lookup {
-        address: request.uri().path_and_query().map_or(path, |address| address.as_str()),
-        is_fragment: wants_fragment(request.headers()),
-    };
-    let Some(entry) = may_be_cached.then(|| pages.entry(at)).flatten() else {
-        return next.run(request).await;
-    };
-    if let Some(Some(page)) = entry.value.get() {
-        metrics().page_cache_hit();
-        return page.respond(Conditions::from_request(&request, id));
+    let route = routes.find(request.method(), request.uri());
+    let limits = route.map_or(RouteLimits::UNKNOWN, |route| route.limits);
+    request.extensions_mut().insert(limits);
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let route = route.filter(|_| is_read).and_then(|route| Some((route, route.cached.as_ref()?)));
+    let Some((route, counters)) = route else { return next.run(request).await };
+    let conditions = Conditions::from_request(&request, id.clone());
+    if is_personal(&request) {
+        return cache.personal_page(conditions, request, next).await;
     }
-    let key = at.own();
-    let conditions = Conditions::from_request(&request, id);
-    let mut waiting = Some((request, next));
-    let mut own = None;
-    let page = entry.value.get_or_init(|| async {
-        let (request, next) = waiting.take()?;
-        match EncodedPage::from_response(next.run(unconditional(request)).await).await {
-            Ok(page) => {
-                entry.set_topic(page.topic);
-                Some(Arc::new(page))
-            }
-            Err(response) => {
-                own = Some(response);
-                None
-            }
+    match cache.page(request, next).await {
+        Answer::Own(response) => response,
+        Answer::Page(page) => {
+            let response = page.respond(conditions);
+            let (status, took) = (response.status(), started.elapsed());
+            metrics().page_cache_hit();
+            counters.completed(status, took);
+            request_log::completed_at_once(log, &id, route, status, took);
+            response
         }
-    });
-    let page = page.await.clone();
-    if let Some(page) = page {
-        if waiting.is_none() {
-            // The compressed encodings together are about half as long.
-            pages.put(key, entry, 2048 + page.plain.len() * 3 / 2);
-        }
-        return page.respond(conditions);
-    }
-    pages.remove(&key, &entry);
-    match (own, waiting) {
-        (Some(response), _) => response,
-        // Another request filled the entry, and its response was for that client only.
-        (None, Some((request, next))) => next.run(request).await,
-        (None, None) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// Without a session, without a flash message to be shown, and not just after a write (`replica`).
-fn is_anonymous(request: &Request) -> bool {
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+enum Answer {
+    /// A page of the cache.
+    Page(Arc<EncodedPage>),
+    /// A response that is this client's only.
+    Own(Response),
+}
+
+impl PageCache {
+    /// The page at the request's address, from the cache or made for it.
+    ///
+    /// It is made in a task of its own, from a request without a body: no client can delay a page that
+    /// others wait for, and a client that leaves does not take it away.
+    async fn page(&self, request: Request, next: Next) -> Answer {
+        let at = lookup(&request);
+        let mut is_new = false;
+        let entry = self.0.entry(at, |before| {
+            is_new = true;
+            Slot::after(before)
+        });
+        let Some(entry) = entry else { return Answer::Own(next.run(request).await) };
+        if let Some(Made::Page(page) | Made::Copy(page)) = entry.value.made.get() {
+            return Answer::Page(page.clone());
+        }
+        let copy = entry.value.copy.clone().filter(|copy| self.may_be_shown(copy));
+        if is_new {
+            let (pages, key, entry) = (self.clone(), at.own(), entry.clone());
+            let request = for_everyone(&request);
+            let task = tokio::spawn(pages.fill(key, entry, request, next.clone()));
+            if copy.is_none()
+                && let Ok(Some(own)) = task.await
+            {
+                return Answer::Own(own);
+            }
+        }
+        if let Some(copy) = copy {
+            return Answer::Page(copy);
+        }
+        match entry.value.made.wait().await {
+            Made::Page(page) | Made::Copy(page) => Answer::Page(page.clone()),
+            Made::NotShared => Answer::Own(next.run(request).await),
+        }
+    }
+
+    /// Makes the page of an entry. Returns the response where it is not for everyone.
+    async fn fill(
+        self,
+        key: Key,
+        entry: Arc<Entry<Slot>>,
+        request: Request,
+        next: Next,
+    ) -> Option<Response> {
+        let unset = SetOnDrop(entry.clone());
+        let response = next.run(request).await;
+        let (made, own) = match EncodedPage::from_response(response, entry.version).await {
+            Ok(page) => (Made::Page(Arc::new(page)), None),
+            Err(response) => {
+                let last = entry.value.last.as_ref().filter(|last| self.may_be_shown(last));
+                match last.filter(|_| response.status() == StatusCode::SERVICE_UNAVAILABLE) {
+                    Some(last) => {
+                        let copy = last.copy(&describe(&response), false);
+                        (Made::Copy(Arc::new(copy)), None)
+                    }
+                    None => (Made::NotShared, Some(response)),
+                }
+            }
+        };
+        match &made {
+            Made::Page(page) | Made::Copy(page) => {
+                entry.set_topic(page.topic);
+                // The compressed encodings together are about half as long.
+                self.0.put(key, entry.clone(), 2048 + page.plain.len() * 3 / 2);
+            }
+            Made::NotShared => self.0.remove(&key, &entry),
+        }
+        let _ = entry.value.made.set(made);
+        drop(unset);
+        own
+    }
+
+    /// The page of a client with a session. Where the database is away, the page that everyone gets.
+    async fn personal_page(
+        &self,
+        conditions: Conditions,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        let (address, is_fragment) = (request.uri().clone(), wants_fragment(request.headers()));
+        let response = next.run(request).await;
+        let error = response.extensions().get::<Arc<Error>>();
+        if !error.is_some_and(|error| matches!(**error, Error::Unavailable(_))) {
+            return response;
+        }
+        let entry = self.0.last(Lookup { address: address_of(&address), is_fragment });
+        let last = entry.as_ref().and_then(|entry| match entry.value.made.get() {
+            Some(Made::Page(page)) => Some(page),
+            _ => entry.value.last.as_ref(),
+        });
+        match last.filter(|last| self.may_be_shown(last)) {
+            Some(last) => last.copy(&describe(&response), true).respond(conditions),
+            None => response,
+        }
+    }
+
+    fn may_be_shown(&self, page: &EncodedPage) -> bool {
+        page.made.elapsed() < MAX_AGE && self.0.may_be_shown(page.version)
+    }
+}
+
+/// Ends the wait for a page whose making ended without one, such as by a panic.
+struct SetOnDrop(Arc<Entry<Slot>>);
+
+impl Drop for SetOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.value.made.set(Made::NotShared);
+    }
+}
+
+#[derive(Template)]
+#[template(path = "_outage.html")]
+struct Outage<'a> {
+    /// Why there is no newer page.
+    message: &'a str,
+    made_at: &'a OffsetDateTime,
+    has_session: bool,
+}
+/// With a session, with a flash message to be shown, or just after a write (`replica`).
+fn is_personal(request: &Request) -> bool {
     let mut cookies = request.headers().get_all(header::COOKIE).iter();
-    let is_personal = |cookies: &HeaderValue| {
+    cookies.any(|cookies| {
         // Any prefix and any spelling of the name: the exact name is checked further in.
         let holds = |name: &[u8]| cookies.as_bytes().windows(name.len()).any(|part| part == name);
         holds(b"sid") || holds(b"flash") || holds(b"wrote")
-    };
-    is_read && !cookies.any(is_personal)
+    })
 }
 
-/// The request for the page itself: with its body, not compressed, and unconditional.
-fn unconditional(mut request: Request) -> Request {
-    *request.method_mut() = Method::GET;
-    for name in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
-        request.headers_mut().remove(name);
+fn lookup(request: &Request) -> Lookup<'_> {
+    Lookup { address: address_of(request.uri()), is_fragment: wants_fragment(request.headers()) }
+}
+
+fn address_of(uri: &Uri) -> &str {
+    uri.path_and_query().map_or(uri.path(), |address| address.as_str())
+}
+
+/// The request for the page itself: the whole page, not compressed, unconditional, and without a body.
+fn for_everyone(request: &Request) -> Request {
+    let mut shared = Request::new(Body::empty());
+    *shared.uri_mut() = request.uri().clone();
+    *shared.headers_mut() = request.headers().clone();
+    *shared.extensions_mut() = request.extensions().clone();
+    shared.extensions_mut().insert(ForEveryone);
+    for name in [
+        header::ACCEPT_ENCODING,
+        header::IF_NONE_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+    ] {
+        shared.headers_mut().remove(name);
     }
-    request
+    shared
 }
 
 /// In which encoding, and with which condition, a client requests a page.
@@ -166,7 +345,7 @@ impl Conditions {
 impl EncodedPage {
     /// Takes a response that is the same for everyone, as its handler's policy says; returns any
     /// other as it is.
-    async fn from_response(response: Response) -> Result<EncodedPage, Response> {
+    async fn from_response(response: Response, version: u64) -> Result<EncodedPage, Response> {
         let policy = response.extensions().get::<CachePolicy>().copied();
         let (mut head, body) = response.into_parts();
         let topic = match policy {
@@ -193,13 +372,47 @@ impl EncodedPage {
         {
             head.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
-        let (brotli, gzip) = (OnceLock::new(), OnceLock::new());
-        Ok(EncodedPage { topic, headers: head.headers, plain, brotli, gzip })
+        Ok(EncodedPage {
+            topic,
+            version,
+            made: Instant::now(),
+            made_at: OffsetDateTime::now_utc(),
+            is_copy: false,
+            headers: head.headers,
+            plain,
+            brotli: OnceLock::new(),
+            gzip: OnceLock::new(),
+        })
+    }
+
+    /// The page for an outage: with a line that says why it is not renewed and from when it is. A
+    /// feed has that in its headers only.
+    fn copy(&self, message: &str, has_session: bool) -> EncodedPage {
+        let outage = Outage { message, made_at: &self.made_at, has_session }.render();
+        let line = MESSAGES.replace("><", &format!(">{}<", outage.unwrap_or_default()));
+        let mut headers = self.headers.clone();
+        headers.remove(header::ETAG);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(CACHE_STATUS, HeaderValue::from_static("social-post; hit; detail=outage"));
+        EncodedPage {
+            is_copy: true,
+            headers,
+            plain: match std::str::from_utf8(&self.plain) {
+                Ok(page) => page.replacen(MESSAGES, &line, 1).into(),
+                Err(_) => self.plain.clone(),
+            },
+            brotli: OnceLock::new(),
+            gzip: OnceLock::new(),
+            ..*self
+        }
     }
 
     fn respond(&self, conditions: Conditions) -> Response {
         let mut headers = self.headers.clone();
         headers.insert(REQUEST_ID, conditions.id.into_value());
+        if self.is_copy {
+            headers.insert(header::AGE, self.made.elapsed().as_secs().into());
+        }
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
         if let (Some(held), Some(etag)) = (&conditions.if_none_match, etag)
             && etag::is_among(held, etag)

@@ -1,37 +1,28 @@
-//! A timeout for each request and a limit on concurrent requests; a request runs to completion once
-//! it has started.
+//! A timeout for each request, and a place in the queue; a request runs to completion once it has
+//! started.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use crate::web::Error;
+use crate::web::{Error, middleware::admission::Admission};
 
 /// A request that takes longer is answered with a 503, and still runs to completion.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Concurrent requests; more would only wait for each other.
-const MAX_CONCURRENT: usize = 512;
-
 /// What the requests in flight share. A clone is the same.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Limits {
-    permits: Arc<Semaphore>,
+    pub admission: Admission,
     /// Requests in flight, also those whose client has disconnected; a shutdown waits for them.
     pub running: TaskTracker,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { permits: Arc::new(Semaphore::new(MAX_CONCURRENT)), running: TaskTracker::new() }
-    }
 }
 
 /// Runs each request to completion, even when its client disconnects.
@@ -40,18 +31,20 @@ impl Default for Limits {
 /// dropped in flight leaves its connection inside a transaction, and what the next user of the
 /// connection writes is lost.
 ///
-/// Without a free permit the response is a 503 at once.
+/// Without a place in time the response is a 503. The place is held until the work is done, whether
+/// or not its client is still there.
 pub async fn run_to_completion(
     State(limits): State<Limits>,
     request: Request,
     next: Next,
 ) -> Response {
-    let Ok(permit) = limits.permits.clone().try_acquire_owned() else {
-        return Error::Busy.into_response();
+    let place = match limits.admission.admit(&request).await {
+        Ok(place) => place,
+        Err(busy) => return busy.into_response(),
     };
     let work = async move {
         let response = next.run(request).await;
-        drop(permit);
+        drop(place);
         response
     };
     // It is a task of its own, and still logs within the request's span.

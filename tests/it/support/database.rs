@@ -43,6 +43,26 @@ impl Database {
         self.options().options([("role", "writer")])
     }
 
+    /// Ends every connection and accepts no new one, as in an outage.
+    pub async fn go_away(&self) {
+        let mut admin = admin().await;
+        for sql in [
+            format!("alter database {} connection limit 0", self.name),
+            format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'",
+                self.name
+            ),
+        ] {
+            admin.execute(sql.as_str()).await.unwrap();
+        }
+    }
+
+    /// Ends the outage.
+    pub async fn come_back(&self) {
+        let sql = format!("alter database {} connection limit -1", self.name);
+        admin().await.execute(sql.as_str()).await.unwrap();
+    }
+
     /// Makes what [`absent_database`] only named.
     pub async fn create(&self) {
         make(&mut admin().await, &self.name, "template0").await;

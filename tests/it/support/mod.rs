@@ -17,7 +17,7 @@ use std::{
 use axum::Router;
 use serde_json::json;
 use social_post::{
-    config::Site,
+    config::{AccessLog, Site},
     database::pool,
     identity::UserId,
     lists::member_cache::MemberLists,
@@ -29,7 +29,7 @@ use social_post::{
     users::{Passwords, credentials::Authenticated, tokens::Tokens},
     web::{
         cache::Versions,
-        middleware::{page_cache::PageCache, timeout::Limits},
+        middleware::{body::Bodies, page_cache::PageCache, timeout::Limits},
         throttle::Throttle,
     },
 };
@@ -123,7 +123,9 @@ impl TestSite {
             passwords: Passwords::new().unwrap(),
             origins: Arc::new([]),
             mailer: Mailer::new(None).unwrap(),
+            access_log: AccessLog::All,
             limits: Limits::default(),
+            bodies: Bodies::default(),
             throttle: Throttle::new(false),
             pages: PageCache::new(&changes),
             lists: MemberLists::new(&changes),

@@ -1,0 +1,312 @@
+//! Admission control: how many requests may work at once, how long others may wait for a place, and a
+//! ready-made refusal for the rest.
+//!
+//! Beyond its capacity a server that takes in everything serves nobody in time: the work is spread over
+//! more requests than can finish, and each refusal made deep inside costs as much as an answer. So a
+//! request is refused at the door, before its log line, its body and its page, as soon as it would have
+//! to wait longer than [`LONGEST_QUEUE`].
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use askama::Template;
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::{
+    config::Site,
+    metrics::metrics,
+    web::{
+        Error, Result,
+        error::PROBLEM,
+        error_page,
+        htmx::wants_fragment,
+        middleware::{headers, known_routes::RouteLimits},
+        problem::Problem,
+        request_id::{REQUEST_ID, RequestId},
+    },
+};
+
+/// A request is refused at once if the queue is longer than this, by the time that requests took
+/// lately.
+const LONGEST_QUEUE: Duration = Duration::from_millis(250);
+/// A request that is still waiting after this is refused too: the requests before it took longer than
+/// those before them.
+const LONGEST_WAIT: Duration = Duration::from_millis(700);
+
+/// Between two lines in the log about refused requests, in milliseconds.
+const LOG_INTERVAL: u64 = 10_000;
+
+/// What answering a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Nothing to speak of: it comes from memory, and is always admitted.
+    Light,
+    /// A few statements.
+    Normal,
+    /// It may take seconds without keeping the site busy, such as waiting for a turn to hash a password.
+    Slow,
+}
+
+/// A request extension: the page is made for the page cache, for everyone.
+#[derive(Debug, Clone, Copy)]
+pub struct ForEveryone;
+
+/// The places for requests that work at the same time. A clone shares them.
+#[derive(Clone)]
+pub struct Admission(Arc<Inner>);
+
+struct Inner {
+    normal: Arc<Lane>,
+    /// For filling the page cache, so that a crowd of members does not keep the pages that everyone
+    /// reads from being renewed.
+    for_everyone: Arc<Lane>,
+    slow: Arc<Lane>,
+    /// Refused requests that the log does not mention yet.
+    refused: AtomicU64,
+    /// When the log last did, in milliseconds since `started`.
+    logged: AtomicU64,
+    started: Instant,
+}
+
+impl Default for Admission {
+    fn default() -> Admission {
+        Admission(Arc::new(Inner {
+            normal: Lane::new(32, LONGEST_WAIT),
+            for_everyone: Lane::new(8, LONGEST_WAIT),
+            slow: Lane::new(128, Duration::ZERO),
+            refused: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
+            started: Instant::now(),
+        }))
+    }
+}
+
+impl Admission {
+    /// A place for the request, after a wait if need be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if there is none in time.
+    pub fn admit(&self, request: &Request) -> impl Future<Output = Result<Option<Place>>> + use<> {
+        let (admission, lane) = (self.clone(), self.lane(request).cloned());
+        async move {
+            let Some(lane) = lane else { return Ok(None) };
+            match Lane::enter(&lane).await {
+                Some(place) => Ok(Some(place)),
+                None => {
+                    admission.count_refused();
+                    Err(Error::Busy)
+                }
+            }
+        }
+    }
+
+    /// `None` for a request that needs no place.
+    fn lane(&self, request: &Request) -> Option<&Arc<Lane>> {
+        match RouteLimits::of(request).load {
+            Load::Light => None,
+            Load::Slow => Some(&self.0.slow),
+            Load::Normal if request.extensions().get::<ForEveryone>().is_some() => {
+                Some(&self.0.for_everyone)
+            }
+            Load::Normal => Some(&self.0.normal),
+        }
+    }
+
+    /// Counts a refused request. The log says so once in a while, and not for each.
+    fn count_refused(&self) {
+        let Inner { refused, logged, started, .. } = &*self.0;
+        metrics().refused("overload");
+        refused.fetch_add(1, Relaxed);
+        let now = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let last = logged.load(Relaxed);
+        let is_due = last == 0 || now - last >= LOG_INTERVAL;
+        if is_due && logged.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            let refused = refused.swap(0, Relaxed);
+            tracing::warn!(refused, "refusing requests: more arrive than can be answered in time");
+        }
+    }
+}
+
+/// A number of places, and the queue before them.
+struct Lane {
+    size: usize,
+    longest_wait: Duration,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// How long a place is held, in nanoseconds: a moving average over about eight requests.
+    held: AtomicU64,
+    opened: Instant,
+    /// When a place was last taken or given back, in milliseconds since `opened`.
+    moved: AtomicU64,
+}
+
+impl Lane {
+    fn new(size: usize, longest_wait: Duration) -> Arc<Lane> {
+        Arc::new(Lane {
+            size,
+            longest_wait,
+            places: Arc::new(Semaphore::new(size)),
+            waiting: AtomicUsize::new(0),
+            held: AtomicU64::new(0),
+            opened: Instant::now(),
+            moved: AtomicU64::new(0),
+        })
+    }
+
+    /// Whether another request would have to wait for too long.
+    fn is_full(&self) -> bool {
+        if self.places.available_permits() > 0 {
+            return false;
+        }
+        let turns = (self.waiting.load(Relaxed) + 1) as u64;
+        let wait = Duration::from_nanos(self.held.load(Relaxed) * turns / self.size as u64);
+        // Where nothing moves, how long places were held before says nothing.
+        let rest = Duration::from_millis(self.now().saturating_sub(self.moved.load(Relaxed)));
+        self.longest_wait.is_zero() || wait.max(rest) > LONGEST_QUEUE
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn enter(lane: &Arc<Lane>) -> Option<Place> {
+        let permit = match lane.places.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) if lane.is_full() => return None,
+            Err(_) => {
+                let _waiting = Waiting::new(&lane.waiting);
+                timeout(lane.longest_wait, lane.places.clone().acquire_owned()).await.ok()?.ok()?
+            }
+        };
+        lane.moved.store(lane.now(), Relaxed);
+        Some(Place { lane: lane.clone(), entered: Instant::now(), _permit: permit })
+    }
+}
+
+/// Counts a request as waiting until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Waiting<'_> {
+    fn new(count: &AtomicUsize) -> Waiting<'_> {
+        count.fetch_add(1, Relaxed);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A place, held until it is dropped.
+pub struct Place {
+    lane: Arc<Lane>,
+    entered: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let took = u64::try_from(self.entered.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let held = self.lane.held.load(Relaxed);
+        self.lane.held.store(held - held / 8 + took / 8, Relaxed);
+        self.lane.moved.store(self.lane.now(), Relaxed);
+    }
+}
+
+/// The responses to refused requests, made once.
+pub struct Refusals {
+    page: Ready,
+    fragment: Ready,
+    problem: Ready,
+}
+
+struct Ready {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+#[derive(Template)]
+#[template(path = "busy.html")]
+struct BusyPage<'a> {
+    site: &'a Site,
+    message: &'a str,
+}
+
+impl Refusals {
+    pub fn new(site: &Site) -> Refusals {
+        let message = Error::Busy.to_string();
+        let html = "text/html; charset=utf-8";
+        let page = BusyPage { site, message: &message }.render().unwrap_or_default();
+        let fragment = error_page::fragment(&message).unwrap_or_default();
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).to_json();
+        let mut ready = Refusals {
+            page: Ready::new(site, html, page.into()),
+            fragment: Ready::new(site, html, fragment.into()),
+            problem: Ready::new(site, PROBLEM, problem.into()),
+        };
+        error_page::retarget(&mut ready.fragment.headers);
+        ready
+    }
+
+    fn for_request(&self, request: &Request) -> Response {
+        let Ready { headers, body } = if request.uri().path().starts_with("/api/") {
+            &self.problem
+        } else if wants_fragment(request.headers()) {
+            &self.fragment
+        } else {
+            &self.page
+        };
+        let mut response = Response::new(Body::from(body.clone()));
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        *response.headers_mut() = headers.clone();
+        response.extensions_mut().insert(Arc::new(Error::Busy));
+        if let Some(id) = request.extensions().get::<RequestId>() {
+            response.headers_mut().insert(REQUEST_ID, id.clone().into_value());
+        }
+        response
+    }
+}
+
+impl Ready {
+    fn new(site: &Site, kind: &'static str, body: Bytes) -> Ready {
+        let mut headers = Error::Busy.into_response().headers().clone();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers::set_security_headers(&mut headers, site);
+        Ready { headers, body }
+    }
+}
+
+/// Refuses a request at the door if it would have to wait for too long. A form with text worth keeping
+/// goes on: it is refused further in, where it comes back with what was typed.
+pub async fn refuse_overload(
+    State((admission, refusals)): State<(Admission, Arc<Refusals>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_full = admission.lane(&request).is_some_and(|lane| lane.is_full());
+    if !is_full || RouteLimits::of(&request).keeps_form {
+        return next.run(request).await;
+    }
+    admission.count_refused();
+    refusals.for_request(&request)
+}
