@@ -30,10 +30,8 @@ use crate::{
     votes,
     web::{
         error_page,
-        middleware::{
-            admission::Load,
-            body::{POST_BODY, SMALL_BODY},
-            known_routes::{KnownRoute, KnownRoutes, RouteLimits},
+        middleware::known_routes::{
+            KnownRoute, KnownRoutes, Load, POST_BODY, RouteTraits, SMALL_BODY,
         },
         site::{assets, well_known},
     },
@@ -384,7 +382,8 @@ fn known_routes() -> KnownRoutes {
     let routes = ROUTES.iter().map(|route| KnownRoute {
         method: route.method.clone(),
         path: route.path,
-        limits: RouteLimits {
+        traits: RouteTraits {
+            is_api: route.is_api(),
             load: match route.face {
                 Face::File => Load::Light,
                 _ if route.is_slow => Load::Slow,

@@ -1,6 +1,6 @@
 //! What each unsafe route publishes when it succeeds, beside what the manifest of routes says.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use social_post::{
 use tower::ServiceExt as _;
 
 use crate::support::{
-    PASSWORD, TestSite, Visitor, encode,
+    PASSWORD, TestSite, Visitor, encode, keep,
     post_office::{PostOffice, Received},
 };
 
@@ -203,4 +203,57 @@ async fn links(walk: &mut Walk<'_>, office: &PostOffice) {
     let token = secret(&link(office, 5, reset, &mut used).await);
     let json = json!({ "token": token, "new_password": new });
     walk.call(None, "POST /password/reset", reset, json, 0).await;
+}
+
+/// A refusal, a redirect or an error changes nothing, so no cached page is dropped and no open page
+/// hears of it.
+#[tokio::test]
+async fn no_request_that_is_refused_or_redirected_invalidates_a_cached_page() {
+    let mut site = TestSite::new().await;
+    keep(&mut site.app, Duration::from_hours(1));
+    site.router = social_post::routes::router(site.app.clone());
+    let ada = site.member("ada").await;
+    let post = site.post_by("ada", "A cached title").await;
+    let stranger = site.visitor();
+    let pages = ["/".to_owned(), format!("/posts/{post}"), "/users".to_owned()];
+    for page in &pages {
+        stranger.get(page).await;
+    }
+    let renamed = "update posts set title = 'A title that nobody was told of'";
+    sqlx::raw_sql(renamed).execute(&site.db).await.unwrap();
+    let of_another = site.member("eve").await;
+    // Her sign-up changed lists.
+    for page in &pages {
+        stranger.get(page).await;
+    }
+    sqlx::raw_sql("update posts set title = 'A newer title'").execute(&site.db).await.unwrap();
+    of_another.forget("wrote");
+
+    let writes = ROUTES.iter().filter(|route| !route.method.is_safe());
+    for route in writes {
+        let path = route.path.replace("{id}", &post.to_string()).replace("{token}", "x");
+        for path in [path.clone(), format!("{path}/"), format!("/{path}"), path.to_uppercase()] {
+            for (by, is_foreign) in
+                [(&stranger, true), (&stranger, false), (&of_another, true), (&ada, true)]
+            {
+                let mut request = by
+                    .request(route.method.clone(), &path)
+                    .header("content-type", "application/x-www-form-urlencoded");
+                request = if is_foreign {
+                    request
+                        .header("origin", "https://evil.test")
+                        .header("sec-fetch-site", "cross-site")
+                } else {
+                    request.header("sec-fetch-site", "same-origin")
+                };
+                let reply = by.send(request, "current_password=wrong&value=2").await;
+                assert_ne!(reply.status, 200, "{path}");
+                for page in &pages {
+                    let reply = stranger.get(page).await;
+                    assert_eq!(reply.status, 200);
+                    reply.lacks("A newer title");
+                }
+            }
+        }
+    }
 }

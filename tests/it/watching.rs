@@ -207,3 +207,50 @@ async fn the_request_id_of_a_proxy_is_in_the_response_and_in_every_log_line_abou
     assert!(failed.iter().any(|entry| entry["level"] == "ERROR"), "{failed:?}");
     assert_eq!(failed.last().unwrap()["status"], 500);
 }
+
+/// Six requests, four of them answered from memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_answered_from_the_page_cache_are_in_the_metrics_and_in_the_log_that_asks_for_all()
+{
+    for (access_log, lines) in [("all", 6), ("errors", 1)] {
+        let database = database().await;
+        let watched = free_port().await;
+        let settings = [
+            ANYWHERE,
+            ("METRICS_LISTEN_ADDR", &watched),
+            ("LOG_FORMAT", "json"),
+            ("ACCESS_LOG", access_log),
+        ];
+        let mut program = Program::start_with(&database.url, &settings).await;
+        let page = program.ask(get("/new", "")).await;
+        for _ in 0..3 {
+            assert_eq!(program.ask(get("/new", "")).await.status, 200);
+        }
+        let etag = format!("If-None-Match: {}\r\nHost:", page.header("etag"));
+        let unchanged = program.ask(get("/new", "").replace("Host:", &etag)).await;
+        assert_eq!(unchanged.status, 304);
+        assert_eq!(program.ask(get("/nowhere", "")).await.status, 404);
+
+        let metrics = exchange(watched.parse().unwrap(), get("/metrics", "")).await.unwrap();
+        let at = |status: u16| {
+            let name = format!(
+                "social_post_requests_total{{method=\"GET\",route=\"/new\",status=\"{status}\"}}"
+            );
+            number(&metrics, &name)
+        };
+        assert_eq!((at(200), at(304)), (Some(4.0), Some(1.0)), "{}", metrics.body);
+        let timed = "social_post_request_duration_seconds_count{route=\"/new\"}";
+        assert_eq!(number(&metrics, timed), Some(5.0));
+
+        let entries = entries(&mut program).await;
+        let completed: Vec<_> =
+            entries.iter().filter(|entry| entry["message"] == "request completed").collect();
+        assert_eq!(completed.len(), lines, "{access_log}: {completed:?}");
+        assert!(completed.iter().all(|line| line["span"]["id"].is_string()), "{completed:?}");
+        if lines == 6 {
+            assert_eq!(completed.iter().filter(|line| line["route"] == "/new").count(), 5);
+        } else {
+            assert_eq!(completed[0]["status"], 404);
+        }
+    }
+}

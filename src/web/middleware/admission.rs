@@ -9,7 +9,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -35,7 +35,10 @@ use crate::{
         error::PROBLEM,
         error_page,
         htmx::wants_fragment,
-        middleware::{headers, known_routes::RouteLimits},
+        middleware::{
+            headers,
+            known_routes::{Load, RouteTraits},
+        },
         problem::Problem,
         request_id::{REQUEST_ID, RequestId},
     },
@@ -50,17 +53,6 @@ const LONGEST_WAIT: Duration = Duration::from_millis(700);
 
 /// Between two lines in the log about refused requests, in milliseconds.
 const LOG_INTERVAL: u64 = 10_000;
-
-/// What answering a request takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Load {
-    /// Nothing to speak of: it comes from memory, and is always admitted.
-    Light,
-    /// A few statements.
-    Normal,
-    /// It may take seconds without keeping the site busy, such as waiting for a turn to hash a password.
-    Slow,
-}
 
 /// A request extension: the page is made for the page cache, for everyone.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +93,8 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] if there is none in time.
+    /// [`Error::Busy`] if there is none in time, or [`Error::Unavailable`] if the requests before it
+    /// failed for want of the database.
     pub fn admit(&self, request: &Request) -> impl Future<Output = Result<Option<Place>>> + use<> {
         let (admission, lane) = (self.clone(), self.lane(request).cloned());
         async move {
@@ -110,7 +103,11 @@ impl Admission {
                 Some(place) => Ok(Some(place)),
                 None => {
                     admission.count_refused();
-                    Err(Error::Busy)
+                    Err(if lane.is_outage.load(Relaxed) {
+                        Error::Unavailable("the requests before it wait for the database".into())
+                    } else {
+                        Error::Busy
+                    })
                 }
             }
         }
@@ -118,7 +115,7 @@ impl Admission {
 
     /// `None` for a request that needs no place.
     fn lane(&self, request: &Request) -> Option<&Arc<Lane>> {
-        match RouteLimits::of(request).load {
+        match RouteTraits::of(request).load {
             Load::Light => None,
             Load::Slow => Some(&self.0.slow),
             Load::Normal if request.extensions().get::<ForEveryone>().is_some() => {
@@ -154,6 +151,8 @@ struct Lane {
     opened: Instant,
     /// When a place was last taken or given back, in milliseconds since `opened`.
     moved: AtomicU64,
+    /// Whether the request that gave back its place last had failed for want of the database.
+    is_outage: AtomicBool,
 }
 
 impl Lane {
@@ -166,6 +165,7 @@ impl Lane {
             held: AtomicU64::new(0),
             opened: Instant::now(),
             moved: AtomicU64::new(0),
+            is_outage: AtomicBool::new(false),
         })
     }
 
@@ -222,6 +222,15 @@ pub struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
+impl Place {
+    /// Gives the place back after this response.
+    pub fn leave(self, response: &Response) {
+        let error = response.extensions().get::<Arc<Error>>();
+        let is_outage = error.is_some_and(|error| matches!(**error, Error::Unavailable(_)));
+        self.lane.is_outage.store(is_outage, Relaxed);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let took = u64::try_from(self.entered.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -233,6 +242,13 @@ impl Drop for Place {
 
 /// The responses to refused requests, made once.
 pub struct Refusals {
+    busy: Refusal,
+    outage: Refusal,
+}
+
+/// One refusal, for each kind of client.
+struct Refusal {
+    error: Arc<Error>,
     page: Ready,
     fragment: Ready,
     problem: Ready,
@@ -252,12 +268,20 @@ struct BusyPage<'a> {
 
 impl Refusals {
     pub fn new(site: &Site) -> Refusals {
-        let message = Error::Busy.to_string();
+        let outage = Error::Unavailable("refused at the door".into());
+        Refusals { busy: Refusal::new(site, Error::Busy), outage: Refusal::new(site, outage) }
+    }
+}
+
+impl Refusal {
+    fn new(site: &Site, error: Error) -> Refusal {
+        let message = error.to_string();
         let html = "text/html; charset=utf-8";
         let page = BusyPage { site, message: &message }.render().unwrap_or_default();
         let fragment = error_page::fragment(&message).unwrap_or_default();
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).to_json();
-        let mut ready = Refusals {
+        let mut ready = Refusal {
+            error: Arc::new(error),
             page: Ready::new(site, html, page.into()),
             fragment: Ready::new(site, html, fragment.into()),
             problem: Ready::new(site, PROBLEM, problem.into()),
@@ -267,7 +291,7 @@ impl Refusals {
     }
 
     fn for_request(&self, request: &Request) -> Response {
-        let Ready { headers, body } = if request.uri().path().starts_with("/api/") {
+        let Ready { headers, body } = if RouteTraits::of(request).is_api {
             &self.problem
         } else if wants_fragment(request.headers()) {
             &self.fragment
@@ -277,7 +301,7 @@ impl Refusals {
         let mut response = Response::new(Body::from(body.clone()));
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         *response.headers_mut() = headers.clone();
-        response.extensions_mut().insert(Arc::new(Error::Busy));
+        response.extensions_mut().insert(self.error.clone());
         if let Some(id) = request.extensions().get::<RequestId>() {
             response.headers_mut().insert(REQUEST_ID, id.clone().into_value());
         }
@@ -287,7 +311,8 @@ impl Refusals {
 
 impl Ready {
     fn new(site: &Site, kind: &'static str, body: Bytes) -> Ready {
-        let mut headers = Error::Busy.into_response().headers().clone();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CONTENT_LENGTH, body.len().into());
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -303,10 +328,11 @@ pub async fn refuse_overload(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_full = admission.lane(&request).is_some_and(|lane| lane.is_full());
-    if !is_full || RouteLimits::of(&request).keeps_form {
+    let full = admission.lane(&request).filter(|lane| lane.is_full());
+    let Some(lane) = full.filter(|_| !RouteTraits::of(&request).keeps_form) else {
         return next.run(request).await;
-    }
+    };
     admission.count_refused();
-    refusals.for_request(&request)
+    let refusal = if lane.is_outage.load(Relaxed) { &refusals.outage } else { &refusals.busy };
+    refusal.for_request(&request)
 }

@@ -19,15 +19,9 @@ use crate::{
         Error,
         byte_budget::{ByteBudget, Spent},
         client::ClientNet,
-        middleware::known_routes::RouteLimits,
+        middleware::known_routes::RouteTraits,
     },
 };
-
-/// The body limit of a form with a few short fields, in bytes.
-pub const SMALL_BODY: usize = 8 * 1024;
-/// The body limit of a post, in bytes: 40,000 characters of four bytes, each byte written as `%XX`, and
-/// the other fields.
-pub const POST_BODY: usize = 512 * 1024;
 
 /// How long a body may take to arrive, over a slow connection.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(12);
@@ -69,7 +63,7 @@ pub async fn buffer_body(
 
 /// The request with its whole body in memory.
 async fn whole(request: Request, bodies: &Bodies, site: &Site) -> Result<Request, Error> {
-    let limit = RouteLimits::of(&request).body;
+    let limit = RouteTraits::of(&request).body;
     let client = ClientNet::of(&request, site);
     let (head, mut body) = request.into_parts();
     if body.size_hint().lower() > limit as u64 {

@@ -19,7 +19,7 @@ use crate::{
         error_page::Anchor,
         form::{Failure, with_failure},
         htmx::wants_fragment,
-        middleware::{body::POST_BODY, headers::no_store_by_default},
+        middleware::{headers::no_store_by_default, known_routes::POST_BODY},
         request_id::RequestId,
     },
 };

@@ -6,24 +6,40 @@ use axum::{
     http::{Method, Uri},
 };
 
-use crate::{
-    metrics::RouteCounters,
-    web::middleware::{admission::Load, body::SMALL_BODY},
-};
+use crate::metrics::RouteCounters;
+
+/// The body limit of a form with a few short fields, in bytes.
+pub const SMALL_BODY: usize = 8 * 1024;
+/// The body limit of a post, in bytes: 40,000 characters of four bytes, each byte written as `%XX`, and
+/// the other fields.
+pub const POST_BODY: usize = 512 * 1024;
 
 /// One method of a route.
 #[derive(Debug, Clone)]
 pub struct KnownRoute {
     pub method: Method,
     pub path: &'static str,
-    pub limits: RouteLimits,
+    pub traits: RouteTraits,
     /// Counts its responses from the page cache; `None` where its pages may not be in it.
     pub cached: Option<RouteCounters>,
 }
 
-/// What a request of the route may take. An extension of every request.
+/// What answering a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Nothing to speak of: it comes from memory, and is always admitted.
+    Light,
+    /// A few statements.
+    Normal,
+    /// It may take seconds without keeping the site busy, such as waiting for a turn to hash a password.
+    Slow,
+}
+
+/// What the layers before the handler do differently for a route. An extension of every request.
 #[derive(Debug, Clone, Copy)]
-pub struct RouteLimits {
+pub struct RouteTraits {
+    /// Whether a program asks, which gets errors as problem documents.
+    pub is_api: bool,
     pub load: Load,
     /// The largest body, in bytes.
     pub body: usize,
@@ -31,14 +47,14 @@ pub struct RouteLimits {
     pub keeps_form: bool,
 }
 
-impl RouteLimits {
-    /// The limits of an address that no route has.
-    pub const UNKNOWN: RouteLimits =
-        RouteLimits { load: Load::Normal, body: SMALL_BODY, keeps_form: false };
+impl RouteTraits {
+    /// Those of an address that no route has.
+    pub const UNKNOWN: RouteTraits =
+        RouteTraits { is_api: false, load: Load::Normal, body: SMALL_BODY, keeps_form: false };
 
-    /// The limits of this request's route.
-    pub fn of(request: &Request) -> RouteLimits {
-        request.extensions().get().copied().unwrap_or(RouteLimits::UNKNOWN)
+    /// Those of this request's route.
+    pub fn of(request: &Request) -> RouteTraits {
+        request.extensions().get().copied().unwrap_or(RouteTraits::UNKNOWN)
     }
 }
 

@@ -37,7 +37,7 @@ use crate::{
         middleware::{
             admission::ForEveryone,
             headers::accepts,
-            known_routes::{KnownRoutes, RouteLimits},
+            known_routes::{KnownRoutes, RouteTraits},
             request_log,
         },
         request_id::{REQUEST_ID, RequestId},
@@ -134,8 +134,8 @@ pub async fn page_cache(
     let id = RequestId::from_request(&request, &site);
     request.extensions_mut().insert(id.clone());
     let route = routes.find(request.method(), request.uri());
-    let limits = route.map_or(RouteLimits::UNKNOWN, |route| route.limits);
-    request.extensions_mut().insert(limits);
+    let traits = route.map_or(RouteTraits::UNKNOWN, |route| route.traits);
+    request.extensions_mut().insert(traits);
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let route = route.filter(|_| is_read).and_then(|route| Some((route, route.cached.as_ref()?)));
     let Some((route, counters)) = route else { return next.run(request).await };
@@ -145,7 +145,8 @@ pub async fn page_cache(
     }
     match cache.page(request, next).await {
         Answer::Own(response) => response,
-        Answer::Page(page) => {
+        Answer::Made(page) => page.respond(conditions),
+        Answer::Kept(page) => {
             let response = page.respond(conditions);
             let (status, took) = (response.status(), started.elapsed());
             metrics().page_cache_hit();
@@ -158,7 +159,9 @@ pub async fn page_cache(
 
 enum Answer {
     /// A page of the cache.
-    Page(Arc<EncodedPage>),
+    Kept(Arc<EncodedPage>),
+    /// A page that was made for this request, which is logged and counted already.
+    Made(Arc<EncodedPage>),
     /// A response that is this client's only.
     Own(Response),
 }
@@ -177,7 +180,7 @@ impl PageCache {
         });
         let Some(entry) = entry else { return Answer::Own(next.run(request).await) };
         if let Some(Made::Page(page) | Made::Copy(page)) = entry.value.made.get() {
-            return Answer::Page(page.clone());
+            return Answer::Kept(page.clone());
         }
         let copy = entry.value.copy.clone().filter(|copy| self.may_be_shown(copy));
         if is_new {
@@ -191,10 +194,11 @@ impl PageCache {
             }
         }
         if let Some(copy) = copy {
-            return Answer::Page(copy);
+            return Answer::Kept(copy);
         }
         match entry.value.made.wait().await {
-            Made::Page(page) | Made::Copy(page) => Answer::Page(page.clone()),
+            Made::Page(page) | Made::Copy(page) if is_new => Answer::Made(page.clone()),
+            Made::Page(page) | Made::Copy(page) => Answer::Kept(page.clone()),
             Made::NotShared => Answer::Own(next.run(request).await),
         }
     }

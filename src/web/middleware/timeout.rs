@@ -44,7 +44,9 @@ pub async fn run_to_completion(
     };
     let work = async move {
         let response = next.run(request).await;
-        drop(place);
+        if let Some(place) = place {
+            place.leave(&response);
+        }
         response
     };
     // It is a task of its own, and still logs within the request's span.
