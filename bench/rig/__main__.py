@@ -14,6 +14,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 
 import asked
+import overload
 import report
 from database import ROOT, Cluster, Database
 from load import Web, interleaved
@@ -45,7 +46,7 @@ def arguments():
         parser.error("--posts takes different numbers of 10000 or more")
     if given.rounds < 1 or given.seconds < 1:
         parser.error("--rounds and --seconds take 1 or more")
-    names = list(dict.fromkeys([*asked.PAGES, *asked.PASSWORDS, *asked.GROWING]))
+    names = list(dict.fromkeys([*asked.PAGES, *asked.PASSWORDS, *asked.GROWING, *overload.ROWS]))
     given.only = set(given.only.split(",")) if given.only else set()
     if unknown := given.only.difference(names):
         parser.error(f"--only: there is no row {', '.join(sorted(unknown))}; the rows are {', '.join(names)}")
@@ -175,6 +176,9 @@ def compare(given, site, programs, folder, measured):
         if not given.only or "log-in" in given.only:
             say(f"the feed while {RUSH} people log in")
             measured["rush"] = rush(site, sample, others, given.rounds, given.seconds)
+        if under := [name for name in overload.ROWS if not given.only or name in given.only]:
+            program = programs / "examples/overload"
+            measured["overload"] = overload.measure(site, sample, program, given.rounds, given.seconds, under)
         measured["votes"] = all_votes_count(site, sample)
         measured["peak_mb"] = memory(site.process.pid, "VmHWM")
     finally:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import asked
+import overload
 import picture
 from database import ROOT
 from load import median
@@ -118,6 +119,15 @@ def targets(measured):
         large = 1_000_000 if 1_000_000 in sizes else large
         for word in ("common", "middling", "rare", "absent"):
             want(f"search, {word} words: p95 at {large:,} posts divided by that at {small:,}", 2, table.growing(f"search-{word}", small, large, "p95"), at_least=False)
+    for name, rounds in measured.get("overload", {}).items():
+        words = f"{overload.ROWS[name]} under {overload.TIMES} times the load"
+        want(f"{words}: served, compared with the peak", 0.8,
+             statistics.median(each["over"]["rate"] / each["peak"]["rate"] for each in rounds))
+        for what, wanted in (("served", 1000), ("refused", 50)):
+            want(f"{words}: p99 of what is {what}", wanted, statistics.median(each["over"][f"{what}_p99"] for each in rounds),
+                 at_least=False, unit=" ms")
+        want(f"{words}: neither served nor refused", 0, sum(each["over"]["other"] + each["over"]["broken"] for each in rounds),
+             at_least=False)
     rush = measured.get("rush")
     want("the feed's p99 while 200 people log in, divided by its quiet value", 2,
          rush and statistics.median(pair["busy"]["p99"] / pair["quiet"]["p99"] for pair in rush), at_least=False)
@@ -200,6 +210,15 @@ def document(measured):
                  for key, words in (("quiet", "feed, quiet"), ("busy", "feed, during log-ins"))]
         parts += ["## While 200 people log in\n", table(["", "per second", "p50 ms", "p99 ms"], lines),
                   f"{number(statistics.median(pair['log_ins'] for pair in pairs))} log-ins a second; refused clients ({sum(pair['refused'] for pair in pairs)} refusals in all) try again.\n"]
+    if measured.get("overload"):
+        m = lambda rounds, load, what: number(statistics.median(each[load][what] for each in rounds))
+        lines = [[name, m(rounds, "peak", "rate"), m(rounds, "over", "rate"), m(rounds, "over", "served_p50"), m(rounds, "over", "served_p99"),
+                  number(statistics.median(each["over"]["refused"] / each["over"]["seconds"] for each in rounds)),
+                  m(rounds, "over", "refused_p50"), m(rounds, "over", "refused_p99")] for name, rounds in measured["overload"].items()]
+        parts += [f"## Under {overload.TIMES} times the load\n",
+                  f"Open loop: the requests are due at a fixed rate, and their time counts from then. The peak is that of {overload.PEAK_CONNECTIONS} connections.\n",
+                  table(["", "peak per second", "served per second", "served p50 ms", "served p99 ms", "refused per second", "refused p50 ms",
+                         "refused p99 ms"], lines)]
     if measured.get("votes"):
         votes = measured["votes"]
         parts += [f"## Votes\n\nAll accounts at once for one post, four times each: {votes['answered']} of {votes['asked']} succeeded, score {votes['score']}, "
