@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use crate::{
     config::Site,
     metrics::metrics,
+    text,
     web::request_id::{REQUEST_ID, RequestId},
 };
 
@@ -37,7 +38,9 @@ pub async fn log(State(site): State<Arc<Site>>, mut request: Request, next: Next
         metrics().request_completed(&method, route, response.status(), took);
         // As 64 bits: the JSON log would write a larger integer as a string.
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(%method, route, status = response.status().as_u16(), ms, "request completed");
+        // A client may invent a method.
+        let method = text::for_log(method.as_str().as_bytes());
+        tracing::info!(method, route, status = response.status().as_u16(), ms, "request completed");
         response.headers_mut().insert(REQUEST_ID, id.into_value());
         response
     }
