@@ -15,7 +15,7 @@ use crate::{
     users::{Passwords, tokens::Tokens},
     web::{
         cache::{self, Versions},
-        middleware::{page_cache::PageCache, timeout::Limits},
+        middleware::{page_cache::PageCache, timeout::Limits, unread::Unread},
         throttle::Throttle,
     },
 };
@@ -34,6 +34,7 @@ pub struct App {
     pub origins: Arc<[HeaderValue]>,
     pub mailer: Mailer,
     pub limits: Limits,
+    pub unread: Unread,
     pub throttle: Throttle,
     pub pages: PageCache,
     pub lists: MemberLists,
@@ -65,6 +66,7 @@ impl App {
             origins: origins.clone().into(),
             mailer: Mailer::new(settings.mail.as_ref())?,
             limits: Limits::default(),
+            unread: Unread::default(),
             throttle: Throttle::new(settings.rate_limits),
             live: Live::new(changes.clone(), shutdown.clone(), settings.rate_limits),
             pages: PageCache::new(&changes),

@@ -1,6 +1,7 @@
 //! The middleware that `routes::layers` puts around the handlers, a file for each concern.
 
 pub mod body;
+pub mod compression;
 pub mod cookies;
 pub mod csrf;
 pub mod failed_form;
@@ -10,3 +11,4 @@ pub mod replica;
 pub mod request_log;
 pub mod timeout;
 pub mod trailing_slash;
+pub mod unread;

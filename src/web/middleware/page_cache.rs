@@ -5,7 +5,7 @@
 //! something on it changes, a second at most: a change that another program writes into the
 //! database is visible after that.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes},
@@ -14,17 +14,22 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
 use http_body_util::BodyExt as _;
+use tokio::sync::OnceCell;
 
 use crate::{
     config::Site,
+    cpu,
     metrics::metrics,
     web::{
         cache::{CachePolicy, Lookup, SingleFlightCache, Topic, Versions},
         etag,
         htmx::wants_fragment,
-        middleware::headers::accepts,
+        middleware::{
+            compression::{brotli, gzip},
+            headers::accepts,
+        },
         request_id::{REQUEST_ID, RequestId},
     },
 };
@@ -41,8 +46,8 @@ struct EncodedPage {
     topic: Topic,
     headers: HeaderMap,
     plain: Bytes,
-    brotli: OnceLock<Bytes>,
-    gzip: OnceLock<Bytes>,
+    brotli: OnceCell<Bytes>,
+    gzip: OnceCell<Bytes>,
 }
 
 impl PageCache {
@@ -82,7 +87,7 @@ pub async fn page_cache(
     };
     if let Some(Some(page)) = entry.value.get() {
         metrics().page_cache_hit();
-        return page.respond(Conditions::from_request(&request, id));
+        return page.respond(Conditions::from_request(&request, id)).await;
     }
     let key = at.own();
     let conditions = Conditions::from_request(&request, id);
@@ -107,7 +112,7 @@ pub async fn page_cache(
             // The compressed encodings together are about half as long.
             pages.put(key, entry, 2048 + page.plain.len() * 3 / 2);
         }
-        return page.respond(conditions);
+        return page.respond(conditions).await;
     }
     pages.remove(&key, &entry);
     match (own, waiting) {
@@ -193,11 +198,11 @@ impl EncodedPage {
         {
             head.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
-        let (brotli, gzip) = (OnceLock::new(), OnceLock::new());
+        let (brotli, gzip) = (OnceCell::new(), OnceCell::new());
         Ok(EncodedPage { topic, headers: head.headers, plain, brotli, gzip })
     }
 
-    fn respond(&self, conditions: Conditions) -> Response {
+    async fn respond(&self, conditions: Conditions) -> Response {
         let mut headers = self.headers.clone();
         headers.insert(REQUEST_ID, conditions.id.into_value());
         let etag = headers.get(header::ETAG).and_then(|etag| etag.to_str().ok());
@@ -210,9 +215,12 @@ impl EncodedPage {
             return response;
         }
         let (encoding, body) = if conditions.accepts_brotli {
-            (Some("br"), self.brotli.get_or_init(|| brotli(&self.plain)))
+            (Some("br"), self.compressed(&self.brotli, brotli).await)
         } else if conditions.accepts_gzip {
-            (Some("gzip"), self.gzip.get_or_init(|| gzip(&self.plain)))
+            (
+                Some("gzip"),
+                self.compressed(&self.gzip, |plain| gzip(plain, Compression::new(6))).await,
+            )
         } else {
             (None, &self.plain)
         };
@@ -228,24 +236,14 @@ impl EncodedPage {
         *response.headers_mut() = headers;
         response
     }
-}
 
-fn brotli(plain: &[u8]) -> Bytes {
-    let mut packed = Vec::with_capacity(plain.len() / 2);
-    let parameters = brotli::enc::BrotliEncoderParams {
-        quality: 5,
-        size_hint: plain.len(),
-        ..Default::default()
-    };
-    match brotli::BrotliCompress(&mut &*plain, &mut packed, &parameters) {
-        Ok(_) => packed.into(),
-        Err(_) => Bytes::new(),
+    /// The page in one encoding, compressed by the first request for it.
+    async fn compressed<'a>(
+        &self,
+        kept: &'a OnceCell<Bytes>,
+        compress: impl FnOnce(&[u8]) -> Bytes + Send + 'static,
+    ) -> &'a Bytes {
+        let plain = self.plain.clone();
+        kept.get_or_init(|| cpu::run(move || compress(&plain))).await
     }
-}
-
-fn gzip(plain: &[u8]) -> Bytes {
-    use std::io::Write as _;
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::new(6));
-    let packed = encoder.write_all(plain).and_then(|()| encoder.finish());
-    packed.map(Bytes::from).unwrap_or_default()
 }

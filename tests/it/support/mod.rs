@@ -29,7 +29,7 @@ use social_post::{
     users::{Passwords, credentials::Authenticated, tokens::Tokens},
     web::{
         cache::Versions,
-        middleware::{page_cache::PageCache, timeout::Limits},
+        middleware::{page_cache::PageCache, timeout::Limits, unread::Unread},
         throttle::Throttle,
     },
 };
@@ -124,6 +124,7 @@ impl TestSite {
             origins: Arc::new([]),
             mailer: Mailer::new(None).unwrap(),
             limits: Limits::default(),
+            unread: Unread::default(),
             throttle: Throttle::new(false),
             pages: PageCache::new(&changes),
             lists: MemberLists::new(&changes),
