@@ -15,6 +15,7 @@
 pub mod backup;
 pub mod cli;
 pub mod config;
+pub mod cpu;
 pub mod database;
 pub mod doctor;
 pub mod identity;

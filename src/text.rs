@@ -5,6 +5,9 @@
 
 use unicode_normalization::{UnicodeNormalization as _, char::is_combining_mark};
 
+/// How much of what a client sent is in the log, in bytes.
+const LOGGED: usize = 100;
+
 /// Why a text is refused in any field. The messages follow the name of the field: "The title has ...".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadText {
@@ -100,6 +103,13 @@ fn stacks_accents(text: &str) -> bool {
     })
 }
 
+/// What a client sent, for a field of the log: its first 100 bytes, with `?` for all but visible ASCII, so
+/// that it neither fills the log nor looks like more than one field.
+pub fn for_log(sent: &[u8]) -> String {
+    let shown = |byte: &u8| if byte.is_ascii_graphic() { char::from(*byte) } else { '?' };
+    sent.iter().take(LOGGED).map(shown).collect()
+}
+
 /// A number with its noun: `1 post`, `3 posts`.
 pub fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
@@ -124,6 +134,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_log_field_is_short_and_visible_ascii(sent: Vec<u8>) {
+            let logged = for_log(&sent);
+            prop_assert!(logged.len() <= 100 && logged.bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(logged.len(), sent.len().min(100));
+        }
+
         #[test]
         fn normalizing_twice_changes_nothing_more(text: String) {
             for normalize in [line, block] {

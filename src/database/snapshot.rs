@@ -44,8 +44,11 @@ impl Snapshot {
     }
 }
 
+/// The id of a transaction. None has 32 zeros at its end, and Postgres refuses a snapshot with such an id.
 fn number(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    let id: Option<u64> =
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
+    id.filter(|id| id.trailing_zeros() < 32)
 }
 
 #[cfg(test)]
@@ -73,6 +76,8 @@ mod tests {
             "+12:17:",
             "12:18446744073709551616:",
             "12::",
+            "12:4294967296:",
+            "9223372036854775808:9223372036854775809:",
         ] {
             assert!(Snapshot::parse(text).is_none(), "{text}");
         }

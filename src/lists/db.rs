@@ -16,9 +16,11 @@ use crate::{
     web::list::Window,
 };
 
-/// The longest text that a feed has whole, in bytes of HTML: 40,000 characters of most scripts, and at
-/// most 4 MB in thirty entries.
+/// The longest text that a feed has whole, in bytes of HTML: 40,000 characters of most scripts.
 const WHOLE_IN_FEEDS: i32 = 128 * 1024;
+
+/// What the whole texts of a feed have together, in bytes of HTML. The entries after that have excerpts.
+const ALL_IN_FEEDS: i64 = 512 * 1024;
 
 /// How many ids one part of the sitemap covers. The protocol allows 50,000; this many make a megabyte.
 const PER_PART: i64 = 10_000;
@@ -32,7 +34,9 @@ macro_rules! summaries {
             PostSummary,
             r#"
             select r.post_id as "id: PostId", u.username as "author: Username",
-                p.title, p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot,
+                p.title, p.url as "link: Link", p.excerpt,
+                octet_length(p.body)::bigint + octet_length(p.body_html) as "text_bytes!",
+                r.score as "score: Score", r.hot,
                 r.created_at, p.edited_at,
                 coalesce((select true from votes v where v.post_id = r.post_id and v.user_id = $1), false) as "voted!",
                 pg_current_snapshot()::text as "snapshot!: Snapshot"
@@ -192,7 +196,9 @@ pub async fn feed_entries(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<FeedE
         FeedEntry,
         r#"
         select p.id as "id: PostId", u.username as "author: Username", p.title, p.url as "link: Link",
-            case when octet_length(p.body_html) <= $2 then p.body_html end as "body_html: Html",
+            case when octet_length(p.body_html) <= $2 and sum(octet_length(p.body_html))
+                filter (where octet_length(p.body_html) <= $2) over (order by wanted.place) <= $3
+                then p.body_html end as "body_html: Html",
             p.excerpt, p.created_at, p.edited_at
         from unnest($1::bigint[]) with ordinality as wanted (id, place)
         join visible_posts p on p.id = wanted.id
@@ -201,6 +207,7 @@ pub async fn feed_entries(db: &PgPool, ids: &[PostId]) -> sqlx::Result<Vec<FeedE
         "#,
         &ids.iter().map(|id| id.0).collect::<Vec<_>>(),
         WHOLE_IN_FEEDS,
+        ALL_IN_FEEDS,
     ))
     .fetch_all(db)
     .await

@@ -175,6 +175,8 @@ pub struct PostSummary {
     pub title: String,
     pub link: Option<Link>,
     pub excerpt: String,
+    /// The bytes of its whole text, as Markdown and as HTML.
+    pub text_bytes: i64,
     pub score: Score,
     pub hot: f64,
     pub created_at: OffsetDateTime,
@@ -230,6 +232,7 @@ impl Start<'_> {
         window: Window,
         posts: Vec<PostSummary>,
     ) -> ListPage<PostSummary> {
+        let window = window.fitting(posts.iter().map(|post| post.text_bytes));
         ListPage::new(posts, window, |last| PageCursor::<R>::after(last).encode(self.list, after))
     }
 }

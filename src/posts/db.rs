@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use crate::{
     database::views::visible_posts,
     identity::{PostId, UserId, Username},
-    markdown::{self, Html},
+    markdown::Html,
     posts::{Draft, Link, Post, Version},
     score::Score,
 };
@@ -74,7 +74,7 @@ pub async fn edit(
     draft: &Draft,
     version: Option<Version>,
 ) -> sqlx::Result<bool> {
-    let html = markdown::to_html(draft.body.as_str());
+    let (html, excerpt) = draft.body.render().await;
     // An edit is always later than the one before, even if the clock went back: no version comes twice.
     let edited = sqlx::query_scalar!(
         r#"
@@ -100,7 +100,7 @@ pub async fn edit(
         draft.link.as_ref().map(Link::as_str),
         draft.body.as_str(),
         html.as_str(),
-        markdown::excerpt(draft.body.as_str(), EXCERPT),
+        excerpt,
         version as Option<Version>,
     )
     .fetch_optional(db)

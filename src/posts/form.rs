@@ -11,6 +11,7 @@ use serde::Deserialize;
 use sqlx::PgPool;
 
 use crate::{
+    cpu,
     identity::{PostId, Viewer},
     live::Change,
     markdown::{self, Html},
@@ -131,11 +132,12 @@ struct Preview {
 }
 
 impl Preview {
-    fn new(form: &PostForm) -> Preview {
+    async fn new(form: &PostForm) -> Preview {
+        let body = Body::parse(&form.body).ok();
         Preview {
             title: crate::text::repair_line(&form.title),
             host: Link::parse(&form.url).ok().flatten().map(|link| link.host().to_owned()),
-            html: markdown::to_html(Body::parse(&form.body).as_ref().map_or("", Body::as_str)),
+            html: cpu::run(move || markdown::to_html(body.as_ref().map_or("", Body::as_str))).await,
         }
     }
 }
@@ -251,7 +253,7 @@ pub async fn preview(
         Err(fields) if !(is_untitled && fields.len() == 1) => FormErrors::invalid(fields),
         _ => FormErrors::default(),
     };
-    let preview = Preview::new(&form);
+    let preview = Preview::new(&form).await;
     let response = if wants_fragment(&headers) {
         errors.show(|_| PreviewPart { preview })
     } else {

@@ -13,8 +13,9 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::{
+    cpu,
     identity::{PostId, UserId, Username},
-    markdown::Html,
+    markdown::{self, Html},
     score::Score,
     text::{self, BadText},
     web::error::Field,
@@ -194,6 +195,13 @@ impl Body {
             0..=Body::MAX => Ok(Body(text)),
             _ => Err(BadBody::TooLong),
         }
+    }
+
+    /// Its HTML and its excerpt. A long text takes milliseconds, so the caller has taken the client's
+    /// rate limit before.
+    pub async fn render(&self) -> (Html, String) {
+        let text = self.0.clone();
+        cpu::run(move || (markdown::to_html(&text), markdown::excerpt(&text, db::EXCERPT))).await
     }
 
     pub fn as_str(&self) -> &str {

@@ -13,7 +13,6 @@ use axum::{
 use tower::util::option_layer;
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    compression::{CompressionLayer, CompressionLevel},
     cors::{AllowOrigin, CorsLayer},
 };
 
@@ -26,10 +25,13 @@ use crate::{
         error_page, etag, flash,
         middleware::{
             admission::{Refusals, refuse_overload},
-            body, cookies, csrf, failed_form, headers,
+            body,
+            compression::compress,
+            cookies, csrf, failed_form, headers,
             known_routes::KnownRoutes,
             page_cache, replica, request_log, timeout,
             trailing_slash::without_trailing_slash,
+            unread,
         },
         problem,
     },
@@ -129,10 +131,14 @@ pub fn site(routes: Router<App>, failed_forms: Router, app: App) -> Router {
         .layer(from_fn_with_state((app.bodies.clone(), app.site.clone()), body::buffer_body))
         // Refuses addresses that are longer than any of ours.
         .layer(from_fn(body::limit_uri_length))
+        // Compresses it, so that less has to be kept until the client has read it.
+        .layer(from_fn(compress))
+        // A bound on the bytes that clients have not read.
+        .layer(from_fn_with_state(app.clone(), unread::bound_unread))
         // Turns every bare failure into a page, or for programs into a problem document.
         .layer(from_fn_with_state(app.site.clone(), render_errors))
-        // Not brotli, which takes twice the time for what is sent once; the page cache has it.
-        .layer(CompressionLayer::new().no_br().quality(CompressionLevel::Fastest))
+        // These are not compressed yet.
+        .layer(from_fn(compress))
         // Security headers on every response.
         .layer(from_fn_with_state(app.site.clone(), headers::security))
         // One line in the log, the metrics, and the request's id.

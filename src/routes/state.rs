@@ -15,7 +15,7 @@ use crate::{
     users::{Passwords, tokens::Tokens},
     web::{
         cache::{self, Versions},
-        middleware::{body::Bodies, page_cache::PageCache, timeout::Limits},
+        middleware::{body::Bodies, page_cache::PageCache, timeout::Limits, unread::Unread},
         throttle::Throttle,
     },
 };
@@ -36,6 +36,7 @@ pub struct App {
     pub access_log: AccessLog,
     pub limits: Limits,
     pub bodies: Bodies,
+    pub unread: Unread,
     pub throttle: Throttle,
     pub pages: PageCache,
     pub lists: MemberLists,
@@ -69,6 +70,7 @@ impl App {
             access_log: settings.access_log,
             limits: Limits::default(),
             bodies: Bodies::default(),
+            unread: Unread::default(),
             throttle: Throttle::new(settings.rate_limits),
             live: Live::new(changes.clone(), shutdown.clone(), settings.rate_limits),
             pages: PageCache::new(&changes),

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     identity::{PostId, UserId, Username, Viewer},
-    lists::{self, Listing, Order, Period, Scope, Start, ranking::PageCursor},
+    lists::{self, Listing, Order, Period, Scope, Start},
     posts::{self, api::Post},
     search::{self, Words, db},
     users,
@@ -73,7 +73,7 @@ impl Sort {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PostsQuery {
-    /// How many at most.
+    /// How many at most. A page whose texts are more than a megabyte ends earlier, with `next`.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 10)]
     limit: Option<String>,
     /// How many to skip. Prefer `after`, which repeats no post and stays fast.
@@ -116,7 +116,7 @@ pub async fn index(
         Some(name) => Some(author(&pool, name).await?.unwrap_or(NOBODY)),
     };
     let me = viewer.as_ref().map(|viewer| viewer.id);
-    let window = Window { limit, skip };
+    let window = Window { limit, skip, bytes: TEXTS };
     let after = query.after.as_deref();
 
     let (ids, next) = match query.search.as_deref().filter(|words| !words.is_empty()) {
@@ -163,8 +163,9 @@ async fn search(
 ) -> Result<(Vec<PostId>, Option<String>)> {
     let sort = sort.search();
     let name = format!("api search {} {} {}", sort.as_str(), author_key(author), words.as_str());
-    let after = PageCursor::decode(&name, after)?;
+    let after = sort.cursor(&name, after)?;
     let found = db::matches(pool, words, sort, author, after.as_ref(), window).await?;
+    let window = window.fitting(found.iter().map(|found| found.text_bytes));
     let page = ListPage::new(found, window, |last| last.cursor().encode(&name, after.as_ref()));
     Ok((page.rows.iter().map(|found| found.post).collect(), page.next))
 }
@@ -173,6 +174,9 @@ async fn search(
 fn author_key(author: Option<UserId>) -> i64 {
     author.map_or(0, |author| author.0)
 }
+
+/// What the texts of one page may have together, in bytes.
+const TEXTS: i64 = 1024 * 1024;
 
 /// An id that no user has.
 const NOBODY: UserId = UserId(-1);

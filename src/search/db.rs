@@ -3,6 +3,7 @@
 use sqlx::PgPool;
 
 use crate::{
+    cpu,
     database::{snapshot::Snapshot, views::visible_posts},
     identity::{PostId, UserId, Username},
     lists::{
@@ -78,7 +79,9 @@ pub async fn find(
             order by $1 <<-> title, id desc limit 10)
         )
         select r.post_id as "id: PostId", u.username as "author: Username", p.title,
-            p.url as "link: Link", p.excerpt, r.score as "score: Score", r.hot, r.created_at, p.edited_at,
+            p.url as "link: Link", p.excerpt,
+            octet_length(p.body)::bigint + octet_length(p.body_html) as "text_bytes!",
+            r.score as "score: Score", r.hot, r.created_at, p.edited_at,
             page.rank as "rank!", page.is_similar as "is_similar!",
             coalesce((select true from votes v where v.post_id = page.post_id and v.user_id = $7), false)
                 as "voted!",
@@ -106,7 +109,8 @@ pub async fn find(
     ))
     .fetch_all(db)
     .await?;
-    let starts = rows.iter().map(|row| plain_start(&row.start)).collect();
+    let starts: Vec<String> = rows.iter().map(|row| row.start.clone()).collect();
+    let starts = cpu::run(move || starts.iter().map(|start| plain_start(start)).collect()).await;
     let texts = marked(db, words, starts).await?;
 
     let total = rows.first().map_or(0, |row| row.total);
@@ -126,6 +130,7 @@ pub async fn find(
             title: row.title,
             link: row.link,
             excerpt: row.excerpt,
+            text_bytes: row.text_bytes,
             score: row.score,
             hot: row.hot,
             created_at: row.created_at,
@@ -148,9 +153,9 @@ pub async fn matches(
     window: Window,
 ) -> sqlx::Result<Vec<Match>> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
-    let rows = sqlx::query!(
+    let rows = visible_posts!(query!(
         r#"
-        with asked as materialized (
+        , asked as materialized (
             select query from search_query($1) as query where querytree(query) not in ('', 'T')
         ), hits as materialized (
             select n.post_id, n.created_at, n.document
@@ -165,9 +170,16 @@ pub async fn matches(
             where ($2 <> 'top' or not coalesce(fell_since(r.fell_in, $9::text::pg_snapshot), false)
                 or (r.fell_from::float8, h.post_id) < ($3, $4))
         )
-        select post_id as "id!: PostId", rank as "rank!", pg_current_snapshot()::text as "snapshot!: Snapshot"
-        from ranked
-        where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $7 offset $8
+        , page as materialized (
+            select post_id, rank from ranked
+            where (rank, post_id) < ($3, $4) order by rank desc, post_id desc limit $7 offset $8
+        )
+        select page.post_id as "id!: PostId", page.rank as "rank!",
+            octet_length(p.body)::bigint + octet_length(p.body_html) as "text_bytes!",
+            pg_current_snapshot()::text as "snapshot!: Snapshot"
+        from page
+        join visible_posts p on p.id = page.post_id
+        order by page.rank desc, page.post_id desc
         "#,
         words.as_str(),
         sort.as_str(),
@@ -179,12 +191,13 @@ pub async fn matches(
         window.skip,
         PageCursor::snapshot(after),
         FIRST_WINDOW,
-    )
+    ))
     .fetch_all(db)
     .await?;
     let matches = rows.into_iter().map(|row| Match {
         post: row.id,
         rank: MatchRank(row.rank),
+        text_bytes: row.text_bytes,
         snapshot: row.snapshot,
     });
     Ok(matches.collect())

@@ -4,6 +4,8 @@ pub mod api;
 pub mod db;
 pub mod pages;
 
+use std::ops::RangeInclusive;
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -16,6 +18,7 @@ use crate::{
         ranking::{self, PageCursor, Rank},
     },
     text::{self, BadText},
+    web::{Result, cursor},
 };
 
 /// A search query: one line of 2 to 200 characters. One character is enough outside ASCII, where it can
@@ -81,6 +84,16 @@ impl Sort {
         }
     }
 
+    /// Reads the cursor of the results called `list`, which are in this order; a damaged one is a 400.
+    pub fn cursor(self, list: &str, after: Option<&str>) -> Result<Option<PageCursor<MatchRank>>> {
+        let after = PageCursor::<MatchRank>::decode(list, after)?;
+        let rank = after.as_ref().map_or(0.0, |after| after.rank.0);
+        if self == Sort::New && !TIMES.contains(&rank) {
+            return Err(cursor::damaged());
+        }
+        Ok(after)
+    }
+
     pub fn is_relevance(self) -> bool {
         self == Sort::Relevance
     }
@@ -113,6 +126,10 @@ pub struct Found {
     pub is_similar: bool,
 }
 
+/// The times that a cursor of the newest results may have, in seconds since 1970: the years 1 to 9999.
+/// Postgres has no times much beyond them.
+const TIMES: RangeInclusive<f64> = -62_135_596_800.0..=253_402_300_799.0;
+
 /// What results are ordered by, the largest first: relevance, the time in seconds, or the votes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MatchRank(pub f64);
@@ -139,6 +156,8 @@ pub struct Hit {
 pub struct Match {
     pub post: PostId,
     pub rank: MatchRank,
+    /// The bytes of its whole text, as Markdown and as HTML.
+    pub text_bytes: i64,
     /// The state of the database in which it was found.
     pub snapshot: Snapshot,
 }

@@ -14,7 +14,6 @@ use crate::{
     config::Site,
     lists::{
         PAGE, atom,
-        ranking::PageCursor,
         view::{List, NextPage, Row},
     },
     search::{Found, MAX_RANKED, Sort, Words, db, feed_href},
@@ -133,7 +132,7 @@ pub async fn index(
     // A cursor belongs to these words in this order.
     let sort = query.sort;
     let name = format!("search {} {}", sort.as_str(), words.as_str());
-    let after = PageCursor::decode(&name, query.after.as_deref())?;
+    let after = sort.cursor(&name, query.after.as_deref())?;
     let Found { hits, total, is_similar } =
         db::find(&db, context.viewer_id(), &words, sort, after.as_ref()).await?;
     let hits = ListPage::new(hits, PAGE, |last| last.cursor().encode(&name, after.as_ref()));

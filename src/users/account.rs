@@ -339,15 +339,6 @@ impl Accounts {
     }
 }
 
-/// The account's data as one JSON document; `None` once the account is gone.
-pub async fn export(db: &PgPool, viewer: &Viewer) -> Result<Option<String>> {
-    let document = db::export(db, viewer.id).await?;
-    if document.is_some() {
-        tracing::info!(user = viewer.id.0, "exported the account's data");
-    }
-    Ok(document)
-}
-
 /// Ends the session of this browser, called `key` in the database.
 pub async fn log_out(db: &PgPool, viewer: &Viewer, key: Option<&str>) -> Result<()> {
     if let Some(key) = key {

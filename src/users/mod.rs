@@ -4,6 +4,7 @@ pub mod account;
 pub mod api;
 pub mod credentials;
 pub mod db;
+pub mod export;
 pub mod links;
 pub mod log_in;
 pub mod pages;

@@ -7,10 +7,16 @@ use std::{
 
 use crate::web::client::ClientNet;
 
-/// How many bytes may be held at once.
-pub struct ByteBudget {
+/// How many bytes may be held at once. A clone is the same budget.
+///
+/// A network may have half of what is free, or one piece. So one alone has a third of all, and however
+/// many take their share, there is room for the next (the "dynamic threshold" of Choudhury and Hahne,
+/// 1998).
+#[derive(Clone)]
+pub struct ByteBudget(Arc<Inner>);
+
+struct Inner {
     most: usize,
-    most_per_client: usize,
     held: Mutex<Held>,
 }
 
@@ -21,35 +27,37 @@ struct Held {
 }
 
 impl ByteBudget {
-    pub fn new(most: usize, most_per_client: usize) -> ByteBudget {
-        ByteBudget { most, most_per_client, held: Mutex::default() }
+    pub fn new(most: usize) -> ByteBudget {
+        ByteBudget(Arc::new(Inner { most, held: Mutex::default() }))
     }
 
     /// What a client spends, nothing at first.
-    pub fn spend(self: &Arc<ByteBudget>, client: ClientNet) -> Spent {
+    pub fn spend(&self, client: ClientNet) -> Spent {
         Spent { budget: self.clone(), client, bytes: 0 }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Bytes of a budget, given back when this is dropped.
 pub struct Spent {
-    budget: Arc<ByteBudget>,
+    budget: ByteBudget,
     client: ClientNet,
     bytes: usize,
 }
 
 impl Spent {
     /// Takes more of the budget. `false`, and nothing is taken, if there is not so much left for this
-    /// client or for all.
+    /// client.
+    #[must_use]
     pub fn add(&mut self, bytes: usize) -> bool {
-        let ByteBudget { most, most_per_client, .. } = *self.budget;
         let mut held = self.budget.held();
         let of_client = held.by_client.get(&self.client).copied().unwrap_or_default();
-        if held.all + bytes > most || of_client + bytes > most_per_client {
+        let free = self.budget.0.most - held.all;
+        let fits = if of_client == 0 { bytes <= free } else { of_client + bytes <= free / 2 };
+        if !fits {
             return false;
         }
         held.all += bytes;
@@ -78,20 +86,42 @@ impl Drop for Spent {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn client(number: u8) -> ClientNet {
-        ClientNet::from_address([10, 0, 0, number].into())
+    fn client(number: u32) -> ClientNet {
+        ClientNet::from_address(Ipv4Addr::from_bits(number).into())
+    }
+
+    #[test]
+    fn a_byte_budget_is_bounded_for_a_network_and_for_all_and_leaves_room_for_the_next() {
+        const MOST: usize = 32_000_000;
+        let budget = ByteBudget::new(MOST);
+        let mut kept = Vec::new();
+        for number in 0..100 {
+            let before = kept.len();
+            loop {
+                let mut spent = budget.spend(client(number));
+                if !spent.add(20_000) {
+                    break;
+                }
+                kept.push(spent);
+            }
+            assert!(kept.len() > before, "no room for network {number}");
+            assert!((kept.len() - before) * 20_000 <= MOST / 3, "too much for network {number}");
+        }
+        assert!(kept.len() * 20_000 <= MOST);
     }
 
     proptest! {
         #[test]
         fn a_byte_budget_is_never_exceeded_and_is_given_back_whole(
-            spending in prop::collection::vec((0..4_u8, 0..60_usize, any::<bool>()), 0..200),
+            spending in prop::collection::vec((0..4_u32, 0..60_usize, any::<bool>()), 0..200),
         ) {
-            let budget = Arc::new(ByteBudget::new(150, 70));
+            let budget = ByteBudget::new(150);
             let mut kept = Vec::new();
             for (number, bytes, is_kept) in spending {
                 let mut spent = budget.spend(client(number));
@@ -99,7 +129,7 @@ mod tests {
                 let added = spent.add(bytes);
                 prop_assert!(!added || was_free);
                 let held = budget.held();
-                prop_assert!(held.all <= 150 && held.by_client.values().all(|held| *held <= 70));
+                prop_assert!(held.all <= 150);
                 prop_assert_eq!(held.all, held.by_client.values().sum::<usize>());
                 drop(held);
                 if is_kept {

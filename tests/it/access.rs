@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &str)] = &[
         "edits and deletes an author's own posts, and asks whether there is any post",
     ),
     ("src/posts/publish/db.rs", "inserts posts, and compares a draft with the author's own post"),
-    ("src/users/db/accounts.rs", "exports a member's own posts and votes"),
+    ("src/users/db/export.rs", "exports a member's own posts and votes"),
     ("src/transfer/", "copies whole sites"),
     ("src/doctor/", "checks every row"),
 ];

@@ -11,6 +11,7 @@
 mod access;
 mod account;
 mod account_log;
+mod answers;
 mod api;
 mod backup;
 mod cache_policy;

@@ -80,6 +80,10 @@ async fn a_get_and_a_head_differ_in_nothing_but_the_body() {
                     for changing in ["x-request-id", "date", "transfer-encoding"] {
                         headers.remove(changing);
                     }
+                    // The key in a new form is another each time, and so is the compressed length.
+                    if headers.contains_key(header::CONTENT_ENCODING) {
+                        headers.remove(header::CONTENT_LENGTH);
+                    }
                     seen.push((reply.status, headers));
                 }
                 assert_eq!(seen[0], seen[1], "{path} {coding}");

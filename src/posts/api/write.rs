@@ -14,7 +14,6 @@ use utoipa::ToSchema;
 use crate::{
     identity::{PostId, Viewer},
     live::Change,
-    markdown,
     posts::{
         Body, Draft, Version,
         access::{self, own},
@@ -199,8 +198,6 @@ pub async fn preview(
     let body =
         Body::parse(&text.body).map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
     throttle.check(RateLimit::Preview, viewer.id)?;
-    Ok((
-        Change::Nothing,
-        Json(Rendered { body_html: markdown::to_html(body.as_str()).as_str().to_owned() }),
-    ))
+    let (html, _) = body.render().await;
+    Ok((Change::Nothing, Json(Rendered { body_html: html.as_str().to_owned() })))
 }

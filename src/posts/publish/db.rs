@@ -6,10 +6,8 @@ use time::OffsetDateTime;
 use crate::{
     database::pool::refers_to_nothing,
     identity::{PostId, UserId},
-    markdown,
     posts::{
         Draft, Link,
-        db::EXCERPT,
         publish::{IdempotencyKey, Publication},
     },
 };
@@ -58,7 +56,7 @@ async fn insert(
     key: Option<IdempotencyKey>,
     at: Option<OffsetDateTime>,
 ) -> sqlx::Result<Option<PostId>> {
-    let html = markdown::to_html(draft.body.as_str());
+    let (html, excerpt) = draft.body.render().await;
     sqlx::query_scalar!(
         r#"
         with fresh as materialized (
@@ -87,7 +85,7 @@ async fn insert(
         draft.link.as_ref().map(Link::as_str),
         draft.body.as_str(),
         html.as_str(),
-        markdown::excerpt(draft.body.as_str(), EXCERPT),
+        excerpt,
         at,
         key as Option<IdempotencyKey>,
     )

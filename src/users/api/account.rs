@@ -18,7 +18,7 @@ use crate::{
     users::{
         account::{self, Accounts, EmailProblem},
         api::{User, invalid_field, no_store, refused, taken_fields},
-        db,
+        db, export,
     },
     web::{Error, Result, json::Json, problem::Problem},
 };
@@ -185,7 +185,7 @@ pub struct ExportedVote {
     responses((status = 200, body = Export)),
 )]
 pub async fn export(viewer: Viewer, State(pool): State<PgPool>) -> Result<Response> {
-    let document = account::export(&pool, &viewer).await?.ok_or(Error::BadToken)?;
+    let document = export::export(&pool, &viewer).await?.ok_or(Error::BadToken)?;
     let kind = HeaderValue::from_static("application/json");
     Ok(no_store(([(header::CONTENT_TYPE, kind)], document).into_response()))
 }

@@ -165,31 +165,3 @@ pub async fn change_email(
         Err(err) => Err(err),
     }
 }
-
-/// The user's data as one JSON document (RFC 8259): profile, posts and votes, oldest first. `None` once
-/// the account is gone.
-pub async fn export(db: &PgPool, user: UserId) -> sqlx::Result<Option<String>> {
-    sqlx::query_scalar!(
-        r#"
-        select json_build_object(
-            'format', 'social-post-account-1',
-            'exported_at', now(),
-            'profile', json_build_object('username', u.username, 'email', u.email,
-                'email_confirmed_at', u.email_confirmed_at, 'created_at', u.created_at),
-            'posts', coalesce((
-                select json_agg(json_build_object('id', p.id, 'title', p.title, 'url', p.url,
-                    'body', p.body, 'score', r.score, 'created_at', p.created_at,
-                    'edited_at', p.edited_at) order by p.id)
-                from posts p join post_ranks r on r.post_id = p.id where p.author_id = u.id), '[]'),
-            'votes', coalesce((
-                select json_agg(json_build_object('post_id', v.post_id, 'title', p.title,
-                    'created_at', v.created_at) order by v.created_at, v.post_id)
-                from votes v join posts p on p.id = v.post_id where v.user_id = u.id), '[]')
-        )::text as "document!"
-        from users u where u.id = $1
-        "#,
-        user as UserId,
-    )
-    .fetch_optional(db)
-    .await
-}

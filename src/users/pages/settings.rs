@@ -4,7 +4,7 @@ use askama::Template;
 use axum::{
     extract::State,
     http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -13,8 +13,9 @@ use crate::{
     identity::Viewer,
     live::Change,
     users::{
-        account::{self, Accounts, EmailChange, Refused},
+        account::{Accounts, EmailChange, Refused},
         db::{self, PrivateDetails},
+        export,
         log_in::LogIn,
         pages::forget_session,
     },
@@ -145,9 +146,9 @@ pub async fn change_email(
 
 /// The viewer's data as a file to download.
 pub async fn export(viewer: Viewer, State(db): State<PgPool>) -> Result<Response> {
-    let document = account::export(&db, &viewer).await?.ok_or(Error::Unauthenticated)?;
+    let document = export::export(&db, &viewer).await?.ok_or(Error::Unauthenticated)?;
     let name = format!("attachment; filename=\"{}.json\"", viewer.username);
-    let mut response = document.into_response();
+    let mut response = Response::new(document);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(

@@ -27,17 +27,15 @@ use crate::{
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// What the bodies of all requests together may take, in bytes.
-const ALL_BODIES: usize = 64 * 1024 * 1024;
-/// What the bodies of one client's network may take.
-const BODIES_PER_CLIENT: usize = 16 * 1024 * 1024;
+const MOST: usize = 64 * 1024 * 1024;
 
 /// The memory of the bodies that are being read or worked on. A clone shares it.
 #[derive(Clone)]
-pub struct Bodies(Arc<ByteBudget>);
+pub struct Bodies(ByteBudget);
 
 impl Default for Bodies {
     fn default() -> Bodies {
-        Bodies(Arc::new(ByteBudget::new(ALL_BODIES, BODIES_PER_CLIENT)))
+        Bodies(ByteBudget::new(MOST))
     }
 }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
 
 use crate::{
     config::Site,
+    text,
     web::{Error, cookies},
 };
 
@@ -32,12 +33,17 @@ pub async fn same_origin_only(
     // Not the path, which may contain a secret; the line "request completed" has the route.
     tracing::warn!(
         base_url,
-        origin = ?request.headers().get(header::ORIGIN),
-        host = ?request.headers().get(header::HOST),
-        sec_fetch_site = ?request.headers().get(SEC_FETCH_SITE),
+        origin = for_log(request.headers().get(header::ORIGIN)),
+        host = for_log(request.headers().get(header::HOST)),
+        sec_fetch_site = for_log(request.headers().get(SEC_FETCH_SITE)),
         "refused a form: its origin is not BASE_URL"
     );
     Error::CrossSite { ours: base_url.to_owned() }.into_response()
+}
+
+/// What a client sent as a header, so that an operator sees which address it used.
+fn for_log(value: Option<&HeaderValue>) -> Option<String> {
+    value.map(|value| text::for_log(value.as_bytes()))
 }
 
 /// Whether the browser says that the request comes from a page of this site.

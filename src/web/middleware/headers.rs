@@ -78,12 +78,30 @@ pub async fn no_store_by_default(mut response: Response) -> Response {
     response
 }
 
-/// Whether the client accepts the content coding `coding`.
+/// Whether the client accepts the content coding `coding` (RFC 9110, 12.5.3). The wildcard `*` counts as
+/// no: a client that wants a coding names it.
 pub fn accepts(headers: &HeaderMap, coding: &str) -> bool {
     items(headers, &header::ACCEPT_ENCODING).any(|item| {
-        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
+        let mut parts = item.split(';').map(str::trim);
+        let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(coding));
+        is_named && parts.all(is_positive_weight)
     })
+}
+
+/// Whether a parameter is a weight above zero: `q=`, and 0 to 1 with three decimal places at most (RFC
+/// 9110, 12.4.2). A weight that is not valid counts as zero, because a response that is not compressed is
+/// never wrong. Spaces around `=` are not valid, but clear.
+fn is_positive_weight(parameter: &str) -> bool {
+    let Some((name, weight)) = parameter.split_once('=') else { return false };
+    let (whole, decimals) = weight.trim().split_once('.').unwrap_or((weight.trim(), ""));
+    let is_zero = decimals.bytes().all(|digit| digit == b'0');
+    let is_number = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
+    let is_positive = match whole {
+        "0" => !is_zero,
+        "1" => is_zero,
+        _ => false,
+    };
+    name.trim().eq_ignore_ascii_case("q") && is_number && is_positive
 }
 
 /// The items of a header that is a comma-separated list.

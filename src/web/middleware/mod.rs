@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod body;
+pub mod compression;
 pub mod cookies;
 pub mod csrf;
 pub mod failed_form;
@@ -12,3 +13,4 @@ pub mod replica;
 pub mod request_log;
 pub mod timeout;
 pub mod trailing_slash;
+pub mod unread;

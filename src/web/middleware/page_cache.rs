@@ -9,7 +9,7 @@
 //! line that says from when it is.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,13 +21,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
-use flate2::{Compression, write::GzEncoder};
+use flate2::Compression;
 use http_body_util::BodyExt as _;
 use time::OffsetDateTime;
-use tokio::sync::SetOnce;
+use tokio::sync::{OnceCell, SetOnce};
 
 use crate::{
     config::{AccessLog, Site},
+    cpu,
     metrics::metrics,
     web::{
         cache::{CachePolicy, Entry, Key, Lookup, SingleFlightCache, Topic, Versions},
@@ -36,6 +37,7 @@ use crate::{
         htmx::wants_fragment,
         middleware::{
             admission::ForEveryone,
+            compression::{brotli, gzip},
             headers::accepts,
             known_routes::{KnownRoutes, RouteTraits},
             request_log,
@@ -101,8 +103,8 @@ struct EncodedPage {
     is_copy: bool,
     headers: HeaderMap,
     plain: Bytes,
-    brotli: OnceLock<Bytes>,
-    gzip: OnceLock<Bytes>,
+    brotli: OnceCell<Bytes>,
+    gzip: OnceCell<Bytes>,
 }
 
 impl PageCache {
@@ -145,9 +147,9 @@ pub async fn page_cache(
     }
     match cache.page(request, next).await {
         Answer::Own(response) => response,
-        Answer::Made(page) => page.respond(conditions),
+        Answer::Made(page) => page.respond(conditions).await,
         Answer::Kept(page) => {
-            let response = page.respond(conditions);
+            let response = page.respond(conditions).await;
             let (status, took) = (response.status(), started.elapsed());
             metrics().page_cache_hit();
             counters.completed(status, took);
@@ -258,7 +260,7 @@ impl PageCache {
             _ => entry.value.last.as_ref(),
         });
         match last.filter(|last| self.may_be_shown(last)) {
-            Some(last) => last.copy(&describe(&response), true).respond(conditions),
+            Some(last) => last.copy(&describe(&response), true).respond(conditions).await,
             None => response,
         }
     }
@@ -384,8 +386,8 @@ impl EncodedPage {
             is_copy: false,
             headers: head.headers,
             plain,
-            brotli: OnceLock::new(),
-            gzip: OnceLock::new(),
+            brotli: OnceCell::new(),
+            gzip: OnceCell::new(),
         })
     }
 
@@ -405,13 +407,13 @@ impl EncodedPage {
                 Ok(page) => page.replacen(MESSAGES, &line, 1).into(),
                 Err(_) => self.plain.clone(),
             },
-            brotli: OnceLock::new(),
-            gzip: OnceLock::new(),
+            brotli: OnceCell::new(),
+            gzip: OnceCell::new(),
             ..*self
         }
     }
 
-    fn respond(&self, conditions: Conditions) -> Response {
+    async fn respond(&self, conditions: Conditions) -> Response {
         let mut headers = self.headers.clone();
         headers.insert(REQUEST_ID, conditions.id.into_value());
         if self.is_copy {
@@ -427,9 +429,12 @@ impl EncodedPage {
             return response;
         }
         let (encoding, body) = if conditions.accepts_brotli {
-            (Some("br"), self.brotli.get_or_init(|| brotli(&self.plain)))
+            (Some("br"), self.compressed(&self.brotli, brotli).await)
         } else if conditions.accepts_gzip {
-            (Some("gzip"), self.gzip.get_or_init(|| gzip(&self.plain)))
+            (
+                Some("gzip"),
+                self.compressed(&self.gzip, |plain| gzip(plain, Compression::new(6))).await,
+            )
         } else {
             (None, &self.plain)
         };
@@ -445,24 +450,14 @@ impl EncodedPage {
         *response.headers_mut() = headers;
         response
     }
-}
 
-fn brotli(plain: &[u8]) -> Bytes {
-    let mut packed = Vec::with_capacity(plain.len() / 2);
-    let parameters = brotli::enc::BrotliEncoderParams {
-        quality: 5,
-        size_hint: plain.len(),
-        ..Default::default()
-    };
-    match brotli::BrotliCompress(&mut &*plain, &mut packed, &parameters) {
-        Ok(_) => packed.into(),
-        Err(_) => Bytes::new(),
+    /// The page in one encoding, compressed by the first request for it.
+    async fn compressed<'a>(
+        &self,
+        kept: &'a OnceCell<Bytes>,
+        compress: impl FnOnce(&[u8]) -> Bytes + Send + 'static,
+    ) -> &'a Bytes {
+        let plain = self.plain.clone();
+        kept.get_or_init(|| cpu::run(move || compress(&plain))).await
     }
-}
-
-fn gzip(plain: &[u8]) -> Bytes {
-    use std::io::Write as _;
-    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 2), Compression::new(6));
-    let packed = encoder.write_all(plain).and_then(|()| encoder.finish());
-    packed.map(Bytes::from).unwrap_or_default()
 }

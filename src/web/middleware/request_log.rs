@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use crate::{
     config::{AccessLog, Site},
     metrics::metrics,
+    text,
     web::{
         middleware::known_routes::KnownRoute,
         request_id::{REQUEST_ID, RequestId},
@@ -44,8 +45,10 @@ pub async fn log(
         let took: Duration = started.elapsed();
         metrics().request_completed(&method, route, response.status(), took);
         if is_logged(log, response.status()) {
+            // A client may invent a method.
+            let method = text::for_log(method.as_str().as_bytes());
             let (status, ms) = (response.status().as_u16(), millis(took));
-            tracing::info!(%method, route, status, ms, "request completed");
+            tracing::info!(method, route, status, ms, "request completed");
         }
         response.headers_mut().insert(REQUEST_ID, id.into_value());
         response

@@ -163,3 +163,42 @@ async fn a_client_that_stops_sending_is_cut_off_after_a_timeout() {
     timeout(PATIENCE, both).await.expect("a connection without end");
     assert!(upstream.heads.lock().unwrap().is_empty());
 }
+
+/// What Mozilla's intermediate profile has, and nothing else: protocols, groups and ciphers.
+#[tokio::test]
+async fn tls_offers_what_the_intermediate_profile_has_and_nothing_else() {
+    let upstream = Upstream::content().await;
+    let nginx = Nginx::before([upstream.address; 2]).await;
+    let shakes_hands = async |options: &str| {
+        let mut client = tokio::process::Command::new("openssl");
+        client.args(["s_client", "-connect", &nginx.https.to_string(), "-servername", NAME]);
+        client.args(options.split(' ')).stdin(std::process::Stdio::null());
+        let said = client.output().await.expect("openssl: bin/test installs it");
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        said.contains("Verify return code") && !said.contains("Cipher is (NONE)")
+    };
+    for options in [
+        "-tls1_3 -groups X25519",
+        "-tls1_3 -groups P-256",
+        "-tls1_3 -groups P-384",
+        "-tls1_2 -groups X25519:P-256 -cipher ECDHE-ECDSA-AES128-GCM-SHA256",
+        "-tls1_2 -groups P-384:P-256 -cipher ECDHE-ECDSA-CHACHA20-POLY1305",
+    ] {
+        assert!(shakes_hands(options).await, "{options} is refused");
+    }
+    for options in [
+        "-tls1_3 -groups X448",
+        "-tls1_3 -groups P-521",
+        "-tls1_3 -groups X448:P-521",
+        "-tls1_3 -groups ffdhe2048",
+        "-tls1_2 -groups P-521",
+        "-tls1_2 -groups X448",
+        "-tls1_2 -cipher ECDHE-ECDSA-AES128-SHA@SECLEVEL=0",
+        "-tls1_2 -cipher ECDHE-ECDSA-AES256-CCM@SECLEVEL=0",
+        "-tls1_2 -cipher ECDHE-ECDSA-ARIA256-GCM-SHA384@SECLEVEL=0",
+        "-tls1_1 -cipher ALL@SECLEVEL=0",
+        "-tls1 -cipher ALL@SECLEVEL=0",
+    ] {
+        assert!(!shakes_hands(options).await, "{options} is accepted");
+    }
+}

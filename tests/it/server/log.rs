@@ -158,3 +158,44 @@ async fn the_log_contains_no_secrets_even_at_trace_level() {
         }
     }
 }
+
+/// What a client sends as a method, an `Origin` or a `Host` cannot fill the log or forge a field in it.
+#[tokio::test]
+async fn a_log_field_from_a_client_is_bounded_and_visible_ascii() {
+    let database = database().await;
+    for format in ["json", "text"] {
+        let settings = [("LOG_FORMAT", format), ("BASE_URL", "http://site.test")];
+        let mut program = Program::start_with(&database.url, &settings).await;
+        program.comes_to("/readyz", 200).await;
+        let endless = "o".repeat(4000);
+        for sent in
+            [endless.as_str(), "a\tb level=ERROR", "a\" level=\"ERROR", "h\u{e9}\u{202e}", "\u{1}"]
+        {
+            for name in ["Origin", "Host", "Sec-Fetch-Site"] {
+                let form = post("/login", "", &[("login", "ada")]);
+                let form = form.replace("Sec-Fetch-Site: same-origin\r\n", "");
+                let form = match name {
+                    "Host" => {
+                        form.replace("Host: site.test", &format!("Origin: null\r\nHost: {sent}"))
+                    }
+                    name => form.replace("Host:", &format!("{name}: {sent}\r\nHost:")),
+                };
+                // Some are refused before they are a request.
+                let _ = exchange(program.address, form).await;
+            }
+        }
+        let invented = get("/", "").replace("GET", &"M".repeat(4000));
+        let _ = exchange(program.address, invented).await;
+        program.signal(Signal::SIGTERM);
+        program.ended().await;
+
+        let log = program.log.lock().unwrap().clone();
+        assert!(log.matches("refused a form").count() >= 6, "{log}");
+        assert!(log.contains(&"M".repeat(100)), "{log}");
+        for line in log.lines() {
+            assert!(line.len() < 1000, "{line}");
+            assert!(!line.contains(" level="), "{line}");
+            assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+        }
+    }
+}

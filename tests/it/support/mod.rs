@@ -29,7 +29,7 @@ use social_post::{
     users::{Passwords, credentials::Authenticated, tokens::Tokens},
     web::{
         cache::Versions,
-        middleware::{body::Bodies, page_cache::PageCache, timeout::Limits},
+        middleware::{body::Bodies, page_cache::PageCache, timeout::Limits, unread::Unread},
         throttle::Throttle,
     },
 };
@@ -126,6 +126,7 @@ impl TestSite {
             access_log: AccessLog::All,
             limits: Limits::default(),
             bodies: Bodies::default(),
+            unread: Unread::default(),
             throttle: Throttle::new(false),
             pages: PageCache::new(&changes),
             lists: MemberLists::new(&changes),
