@@ -1,7 +1,11 @@
 //! The program itself, on a real port: stopped, killed, disconnected by clients and cut off from its database
 //! while people use it.
 
+mod clock;
 mod crashes;
+mod descriptors;
 mod log;
 mod overload;
 mod shutdown;
+mod stderr;
+mod supervisor;
