@@ -1,6 +1,6 @@
 //! Outgoing e-mail.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use anyhow::Context as _;
 use lettre::{
@@ -64,6 +64,8 @@ impl Mailer {
                 .from(transport.from.clone())
                 .to(Mailbox::new(None, email.to.parse().context("not an address")?))
                 .subject(email.subject)
+                // The library panics where the clock is before 1970.
+                .date(SystemTime::now().max(SystemTime::UNIX_EPOCH))
                 .multipart(MultiPart::alternative_plain_html(email.text, email.html))?;
             transport.server.send(message).await?;
             anyhow::Ok(())

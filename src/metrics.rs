@@ -40,6 +40,8 @@ pub struct Metrics {
     hashes: Gauges<1>,
     task_successes: Family<Labels<1>, Gauge<f64, AtomicU64>>,
     task_failures: Counters<1>,
+    log_lines_dropped: Counter,
+    connections_refused: Counter,
     rows: Gauges<1>,
     rows_inserted: Counters<1>,
     rows_deleted: Counters<1>,
@@ -94,6 +96,16 @@ impl Metrics {
                 &mut all,
                 "task_failures",
                 "Rounds of a background task that failed",
+            ),
+            log_lines_dropped: add(
+                &mut all,
+                "log_lines_dropped",
+                "Log lines that stderr did not take",
+            ),
+            connections_refused: add(
+                &mut all,
+                "connections_refused",
+                "Connections answered with a ready-made 503, because the process had no room for them",
             ),
             rows: add(&mut all, "rows", "Rows of a table, as the database estimates them"),
             rows_inserted: add(
@@ -161,6 +173,14 @@ impl Metrics {
 
     pub fn connection_timed_out(&self) {
         self.connection_timeouts.inc();
+    }
+
+    pub fn log_line_dropped(&self) {
+        self.log_lines_dropped.inc();
+    }
+
+    pub fn connection_refused(&self) {
+        self.connections_refused.inc();
     }
 
     pub fn task_succeeded(&self, task: &'static str) {

@@ -9,7 +9,7 @@ use crate::{
     cli::{Failure, say},
     config::{self, Database, Settings},
     database::{
-        local::LocalPostgres,
+        local::{self, LocalPostgres},
         migrations::{self, Mismatch},
         pool, replica,
     },
@@ -38,6 +38,15 @@ async fn local(report: &mut Report, settings: &Settings, is_repair: bool) -> Res
         let what = format!("there is no database in {} yet", settings.data_dir.display());
         let fix = "`social-post serve` creates one, or set DATABASE_URL to use another";
         return report.add(vec![Finding::note("database", what, fix)]);
+    }
+    // An error would be found again below.
+    if let Ok(Some(local::Outage { owner, cause })) = local::outage(&settings.data_dir) {
+        let what = format!("the program's own Postgres is down: {cause}");
+        let fix = format!(
+            "wait for the running social-post (process {owner}), which starts it again; if it does \
+             not come back, remove the cause, and see its logs in DATA_DIR/postgres/log"
+        );
+        return report.add(vec![Finding::problem("database", what, fix)]);
     }
     match LocalPostgres::join(&settings.data_dir).await {
         Ok(local) => {

@@ -68,7 +68,7 @@ pub async fn up(db: &PgPool) -> Result<(), Failure> {
 
 async fn add_missing(db: &PgPool) -> Result<(), Failure> {
     for line in repair::missing(db).await?.lines() {
-        eprintln!("{line}");
+        tracing::info!("{line}");
     }
     Ok(())
 }

@@ -25,6 +25,7 @@ use crate::{
 };
 
 use failure::Failure;
+use logging::Stderr;
 
 /// A place to share links and short texts, to vote, and to find things again.
 #[derive(Debug, Parser)]
@@ -93,10 +94,11 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => args.listen,
         _ => cli.serve.listen,
     };
-    match run(cli.command, listen) {
+    let stderr = Stderr::open();
+    match run(cli.command, listen, &stderr) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("social-post: {failure}");
+            stderr.say(format_args!("social-post: {failure}"));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -110,7 +112,11 @@ fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
     }
 }
 
-fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failure> {
+fn run(
+    command: Option<Command>,
+    listen: Option<SocketAddr>,
+    stderr: &Stderr,
+) -> Result<(), Failure> {
     // It does not depend on the settings.
     if let Some(Command::Openapi) = command {
         return say(crate::openapi::json().context("cannot write the description")?);
@@ -120,7 +126,7 @@ fn run(command: Option<Command>, listen: Option<SocketAddr>) -> Result<(), Failu
         None | Some(Command::Serve(_)) => service_manager::passed_socket()?,
         Some(_) => None,
     };
-    logging::start(&settings)?;
+    logging::start(&settings, stderr)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,5 +1,7 @@
 //! `serve`: the site.
 
+use std::pin::pin;
+
 use anyhow::Context as _;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::net::TcpListener;
@@ -8,7 +10,10 @@ use tokio_util::task::TaskTracker;
 use crate::{
     cli::{Failure, schema, service_manager},
     config::{Database, JwtSecret, Settings},
-    database::{local::LocalPostgres, pool},
+    database::{
+        local::{self, GIVE_UP_AFTER, LocalPostgres},
+        pool,
+    },
     live, ops, posts,
     routes::{self, App},
     server::{self, Listener, Shutdown, Timeouts, open_files},
@@ -27,7 +32,8 @@ pub async fn run(settings: Settings, socket: Option<std::net::TcpListener>) -> R
             let secret = settings.api.secret.clone();
             let options = PgConnectOptions::clone(options);
             let may_migrate = settings.run_migrations;
-            serve(&settings, options, secret, listeners, shutdown, may_migrate).await
+            let postgres = local::Status::default();
+            serve(&settings, options, secret, listeners, shutdown, may_migrate, postgres).await
         }
         Database::Local => serve_with_local(&settings, listeners, shutdown).await,
     }
@@ -85,8 +91,26 @@ async fn serve_with_local(
     };
     let served = match secret {
         Ok(secret) => {
-            let options = local.connect_options();
-            serve(settings, options, secret, listeners, shutdown, true).await
+            let (options, postgres) = (local.connect_options(), local::Status::default());
+            let serving = serve(
+                settings,
+                options,
+                secret,
+                listeners,
+                shutdown.clone(),
+                true,
+                postgres.clone(),
+            );
+            let mut serving = pin!(serving);
+            tokio::select! {
+                served = &mut serving => served,
+                // From here on the server ends because the program does.
+                () = shutdown.requested() => serving.await,
+                lost = local.supervise(&postgres, GIVE_UP_AFTER) => {
+                    shutdown.request();
+                    serving.await.and(Err(lost.into()))
+                }
+            }
         }
         Err(err) => Err(err.into()),
     };
@@ -101,9 +125,11 @@ async fn serve(
     listeners: Listeners,
     shutdown: Shutdown,
     may_migrate: bool,
+    postgres: local::Status,
 ) -> Result<(), Failure> {
     let db = pool::open(options.clone(), settings.max_connections);
     let app = App::new(settings, db.clone(), secret.as_ref(), shutdown.clone())?;
+    let app = App { postgres, ..app };
     if let Some(replica) = app.replica.clone() {
         tokio::spawn(replica.watch(db.clone()));
     }

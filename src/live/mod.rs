@@ -88,7 +88,7 @@ impl Live {
     /// is requested, and each client has a bounded number of them where `is_limited`.
     pub fn new(versions: Versions, shutdown: Shutdown, is_limited: bool) -> Live {
         Live(Arc::new(Inner {
-            origin: uuid::Uuid::now_v7().simple().to_string(),
+            origin: uuid::Uuid::new_v4().simple().to_string(),
             versions,
             outbox: Mutex::default(),
             outbox_filled: Notify::new(),

@@ -7,7 +7,11 @@ use axum::{
 };
 use sqlx::PgPool;
 
-use crate::{database::migrations, server::Shutdown};
+use crate::{
+    database::{local, migrations},
+    server::Shutdown,
+    web::error::PlainText,
+};
 
 /// Alive, without a query.
 pub async fn alive() -> Response {
@@ -16,9 +20,17 @@ pub async fn alive() -> Response {
 
 /// Ready: the database answers and has the schema this program was built for, and the process is not
 /// stopping.
-pub async fn ready(State(db): State<PgPool>, State(shutdown): State<Shutdown>) -> Response {
+pub async fn ready(
+    State(db): State<PgPool>,
+    State(shutdown): State<Shutdown>,
+    State(postgres): State<local::Status>,
+) -> Response {
     if shutdown.is_requested() {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+    }
+    if postgres.is_down() {
+        let text = "the program's own Postgres is down: it is being started again\n";
+        return answer(StatusCode::SERVICE_UNAVAILABLE, text);
     }
     match migrations::mismatch(&db).await {
         Ok(None) => answer(StatusCode::OK, "ready\n"),
@@ -38,6 +50,7 @@ pub async fn ready(State(db): State<PgPool>, State(shutdown): State<Shutdown>) -
 
 fn answer(status: StatusCode, text: &'static str) -> Response {
     let mut response = (status, text).into_response();
+    response.extensions_mut().insert(PlainText);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));

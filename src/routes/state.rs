@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::{
     config::{self, AccessLog, Api, JwtSecret, Settings, Site},
-    database::Replica,
+    database::{Replica, local},
     lists::member_cache::MemberLists,
     live::Live,
     mail::Mailer,
@@ -42,6 +42,8 @@ pub struct App {
     pub lists: MemberLists,
     pub live: Live,
     pub shutdown: Shutdown,
+    /// Of the program's own Postgres, if it has one.
+    pub postgres: local::Status,
 }
 
 impl App {
@@ -76,6 +78,7 @@ impl App {
             pages: PageCache::new(&changes),
             lists: MemberLists::new(&changes),
             shutdown,
+            postgres: local::Status::default(),
         })
     }
 }

@@ -27,11 +27,14 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 pub mod open_files;
+mod overflow;
 mod peer;
 mod shutdown;
 
 pub use peer::Peer;
 pub use shutdown::Shutdown;
+
+use overflow::{Overflow, Reason};
 
 /// How long the server waits for a slow client.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +65,8 @@ const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// Most of them are open pages with an event stream.
 const MAX_CONNECTIONS: usize = 10_000;
+/// File descriptors left to the database's connections, to files and to refused clients.
+const OTHER_DESCRIPTORS: usize = 96;
 const MAX_HEADERS: usize = 64;
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
@@ -83,7 +88,8 @@ pub async fn serve(
         router,
         timeouts,
         shutdown: shutdown.clone(),
-        permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        permits: Arc::new(Semaphore::new(max_connections(open_files::limit()))),
+        overflow: Overflow::new(),
         connections: GracefulShutdown::new(),
     };
     // Connections accepted before the shutdown, which may be idle, and those accepted during it.
@@ -148,21 +154,32 @@ struct Acceptor {
     timeouts: Timeouts,
     shutdown: Shutdown,
     permits: Arc<Semaphore>,
+    overflow: Overflow,
     connections: GracefulShutdown,
+}
+
+/// At least half of the descriptors are for clients.
+fn max_connections(descriptors: usize) -> usize {
+    MAX_CONNECTIONS.min(descriptors.saturating_sub(OTHER_DESCRIPTORS).max(descriptors / 2))
 }
 
 impl Acceptor {
     /// Accepts connections into `tracker`; does not return.
     async fn accept_loop(&self, listener: &Listener, tracker: &TaskTracker) {
         loop {
-            let permit = self.permits.clone().acquire_owned().await;
-            match listener.socket.accept().await {
-                Ok((stream, peer)) => self.serve(stream, peer, tracker, permit.ok()),
+            let (stream, peer) = match listener.socket.accept().await {
+                Ok(accepted) => accepted,
                 Err(err) => {
-                    // Most likely out of file descriptors. Some are freed as connections end.
-                    tracing::warn!(%err, "cannot accept a connection");
-                    sleep(Duration::from_millis(50)).await;
+                    self.overflow.accept_failed(&listener.socket, &err).await;
+                    continue;
                 }
+            };
+            if !overflow::is_clock_usable() {
+                self.overflow.refuse(stream, Reason::Clock).await;
+            } else if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+                self.serve(stream, peer, tracker, Some(permit));
+            } else {
+                self.overflow.refuse(stream, Reason::TooManyConnections).await;
             }
         }
     }

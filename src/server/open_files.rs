@@ -11,3 +11,9 @@ pub fn raise_limit() {
         tracing::warn!(%err, "cannot raise the limit of open files");
     }
 }
+
+/// How many files and connections the process may have open.
+pub fn limit() -> usize {
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}

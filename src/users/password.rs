@@ -138,7 +138,7 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // The other half of the cores serves pages.
         let at_once = (cores / 2).max(1);
-        let dummy_hash = hash(&Password(uuid::Uuid::now_v7().to_string()))?;
+        let dummy_hash = hash(&Password(uuid::Uuid::new_v4().to_string()))?;
         let (permits, queue) = (Semaphore::new(at_once), Semaphore::new(QUEUE));
         Ok(Passwords {
             permits: permits.into(),

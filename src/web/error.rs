@@ -195,6 +195,11 @@ fn describe_wait(wait: Duration) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
+/// A response extension: the text of this error response is all that its readers, such as a load balancer,
+/// are to get.
+#[derive(Clone)]
+pub struct PlainText;
+
 /// Whether this is an error response without a body for people or programs yet: one of ours, or one of
 /// axum's or tower's.
 pub fn is_bare_failure(response: &Response) -> bool {
@@ -203,7 +208,7 @@ pub fn is_bare_failure(response: &Response) -> bool {
         let kind = kind.as_bytes();
         kind.starts_with(b"text/html") || kind.starts_with(PROBLEM.as_bytes())
     });
-    failed && !is_rendered
+    failed && !is_rendered && response.extensions().get::<PlainText>().is_none()
 }
 
 /// The sentence that describes an error response to the person or program that gets it.

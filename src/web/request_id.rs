@@ -39,7 +39,7 @@ impl RequestId {
     }
 
     fn new() -> RequestId {
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = uuid::Uuid::new_v4().to_string();
         RequestId(HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("unknown")))
     }
 }

@@ -11,31 +11,31 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
-use social_post::database::local::{LocalError, LocalPostgres};
+use social_post::database::local::{LocalError, LocalPostgres, Status};
 use sqlx::{ConnectOptions, Connection};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 /// A new directory in the temporary one, which every user may enter. A server in it ends with it.
-struct Place(PathBuf);
+pub struct Place(pub PathBuf);
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         let place = env::temp_dir().join(format!("social-post-test-{}", Uuid::now_v7().simple()));
         DirBuilder::new().mode(0o755).create(&place).unwrap();
         Place(place.canonicalize().unwrap())
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.0.join("data")
     }
 
-    fn cluster(&self) -> PathBuf {
+    pub fn cluster(&self) -> PathBuf {
         self.data().join("postgres")
     }
 
     /// Of the cluster's main process.
-    fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         let file = fs::read_to_string(self.cluster().join("postmaster.pid")).unwrap();
         Pid::from_raw(file.lines().next().unwrap().parse().unwrap())
     }
@@ -49,7 +49,7 @@ impl Place {
         complaint(LocalPostgres::start(&self.data()).await)
     }
 
-    fn mount_tiny_disk(&self, options: &str) -> bool {
+    pub fn mount_tiny_disk(&self, options: &str) -> bool {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", options, "none"]).arg(&self.0).stderr(Stdio::null());
         mount.status().is_ok_and(|status| status.success())
@@ -98,7 +98,7 @@ async fn setting(local: &LocalPostgres, name: &str) -> String {
     value.await.unwrap()
 }
 
-fn skip(why: &str) {
+pub fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
@@ -412,6 +412,22 @@ async fn a_full_disk_is_reported_and_the_start_succeeds_once_there_is_room() {
 
     fs::remove_file(filler).unwrap();
     place.start().await.stop().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_gives_up_when_the_server_cannot_be_started_again_for_some_time() {
+    let place = Place::new();
+    let local = place.start().await;
+    fs::write(place.cluster().join("postgresql.conf"), "shared_buffers = nonsense\n").unwrap();
+    kill(place.pid(), Signal::SIGKILL).unwrap();
+
+    let status = Status::default();
+    let lost = local.supervise(&status, Duration::from_secs(2)).await.to_string();
+    assert!(status.is_down());
+    assert!(lost.contains("could not be started again"), "{lost}");
+    assert!(lost.contains("configuration file"), "{lost}");
+    // Nothing runs, so there is nothing to wait for.
+    local.stop().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One cluster and its server process.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -48,6 +48,16 @@ enum State {
     /// A server runs, but does not listen: it is starting or stopping.
     Busy,
     Down,
+}
+
+/// Why the server has to be started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Ended,
+    /// It finishes what is open and accepts no connection.
+    Stopping,
+    /// It runs, but nobody can connect any more.
+    NoSocket,
 }
 
 impl Cluster {
@@ -137,10 +147,34 @@ impl Cluster {
         }
     }
 
+    /// What keeps the server from serving, or from doing so for long. `None` also while it starts, recovers
+    /// from a crash or hangs: it is alive then.
+    pub fn fault(&self) -> Option<Fault> {
+        if !self.is_alive() {
+            // Its lock file alone may have been removed.
+            return matches!(self.state(), State::Down).then_some(Fault::Ended);
+        }
+        if self.is_stopping() {
+            return Some(Fault::Stopping);
+        }
+        // It is created before anything else at the start, and never again.
+        (!self.socket_dir.join(SOCKET).exists()).then_some(Fault::NoSocket)
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.pid().is_some_and(|pid| is_postgres_in(pid, &self.dir))
+    }
+
+    /// Whether the server was told to stop, from the last line of its lock file.
+    fn is_stopping(&self) -> bool {
+        let text = fs::read_to_string(self.dir.join("postmaster.pid")).unwrap_or_default();
+        text.lines().nth(7).is_some_and(|status| status.trim() == "stopping")
+    }
+
     fn state(&self) -> State {
         if UnixStream::connect(self.socket_dir.join(SOCKET)).is_ok() {
             State::Listening
-        } else if self.pid().is_some_and(|pid| is_postgres_in(pid, &self.dir)) {
+        } else if self.is_alive() {
             State::Busy
         } else {
             State::Down
@@ -226,6 +260,9 @@ impl Cluster {
 
     /// In the mode `fast`, which aborts transactions, and `immediate` if that takes too long.
     pub async fn stop(&self) {
+        if matches!(self.state(), State::Down) {
+            return;
+        }
         for mode in ["fast", "immediate"] {
             let seconds = STOP_TIMEOUT.as_secs().to_string();
             let mut pg_ctl = self.pg_ctl(&["stop", "-s", "-w", "-m", mode, "-t", &seconds]);
@@ -251,18 +288,60 @@ impl Cluster {
 
     /// Why the server did not start: it first writes to one log, then to the other.
     fn start_error(&self, began: SystemTime) -> Option<String> {
-        let is_fresh = |path: &PathBuf| {
-            fs::metadata(path).and_then(|file| file.modified()).is_ok_and(|time| time >= began)
-        };
-        let later_logs = fs::read_dir(self.dir.join("log")).into_iter().flatten().flatten();
+        let is_fresh = |path: &PathBuf| modified(path).is_some_and(|time| time >= began);
         let mut logs = vec![self.dir.join("start.log")];
-        logs.extend(later_logs.map(|entry| entry.path()).filter(is_fresh));
-
+        logs.extend(self.logs().into_iter().filter(is_fresh));
         logs.iter().filter_map(|log| fs::read(log).ok()).find_map(|text| {
             let text = String::from_utf8_lossy(&text);
             text.lines().rev().find_map(complaint).map(str::to_owned)
         })
     }
+
+    /// Why the server ended or does not start, from what it wrote last: a request to stop, or an error.
+    /// `None` where it wrote nothing of it, as when it was killed.
+    pub fn last_words(&self) -> Option<String> {
+        let started = fs::read_to_string(self.dir.join("start.log")).unwrap_or_default();
+        if let Some(said) = started.lines().rev().find_map(complaint) {
+            return Some(said.to_owned());
+        }
+        let newest = self.logs().into_iter().max_by_key(|log| modified(log))?;
+        let text = tail(&newest).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let of_this_run = |line: &&str| !line.contains("is ready to accept connections");
+        let words = text.lines().rev().take_while(of_this_run).find_map(|line| {
+            let request =
+                line.split_once("LOG: ").filter(|(_, said)| said.contains(" shutdown request"));
+            request
+                .map(|(_, said)| said.trim())
+                .or_else(|| complaint(line).filter(|said| is_the_servers(said)))
+        });
+        words.map(str::to_owned)
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        let logs = fs::read_dir(self.dir.join("log")).into_iter().flatten().flatten();
+        logs.map(|entry| entry.path()).collect()
+    }
+}
+
+/// Whether a fatal error was the server's, not that of one connection.
+fn is_the_servers(said: &str) -> bool {
+    !said.contains("the database system is") && !said.contains("administrator command")
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|file| file.modified()).ok()
+}
+
+/// The last 64 KiB of a file.
+fn tail(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = 64 * 1024;
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Treats a missing file as removed.

@@ -10,6 +10,7 @@ mod make;
 mod os_user;
 pub mod programs;
 mod settings;
+mod supervisor;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::{Instant, sleep};
 
 pub use os_user::complaint;
+pub use supervisor::{GIVE_UP_AFTER, Outage, Status, outage};
 
 use cluster::Cluster;
 pub use programs::Programs;
@@ -322,6 +324,10 @@ pub enum LocalError {
          named in its postmaster.pid", .dir.display()
     )]
     Silent { dir: PathBuf },
+    #[error(
+        "the local Postgres ended and could not be started again for {minutes} minutes: {cause}"
+    )]
+    Lost { minutes: u64, cause: Box<LocalError> },
     #[error("the local Postgres refuses the connection: {0}")]
     Refused(sqlx::Error),
 }

@@ -17,7 +17,7 @@ pub struct IdempotencyKey(Uuid);
 impl IdempotencyKey {
     #[expect(clippy::new_without_default, reason = "no two are the same")]
     pub fn new() -> IdempotencyKey {
-        IdempotencyKey(Uuid::now_v7())
+        IdempotencyKey(Uuid::new_v4())
     }
 
     /// The key for a text that a client chose.

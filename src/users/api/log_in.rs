@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     users::{
         account::Accounts,
         api::{invalid_field, no_store},
-        tokens::Tokens,
+        tokens::{self, Tokens},
     },
     web::{Error, Result, extract::Form, json::Json},
 };
@@ -65,17 +66,19 @@ pub struct Token {
 )]
 pub async fn log_in(
     accounts: Accounts,
+    State(db): State<PgPool>,
     State(tokens): State<Option<Tokens>>,
     Form(typed): Form<LogIn>,
 ) -> Result<Response> {
     if typed.grant_type.is_some_and(|kind| !kind.is_empty() && kind != "password") {
         return Err(invalid_field("grant_type", &"Only `password` is supported."));
     }
-    let tokens = tokens.ok_or(Error::NotFound)?;
+    let signer = tokens.ok_or(Error::NotFound)?;
     let authenticated = accounts.log_in(&typed.username, &typed.password).await?;
     let authenticated = authenticated.ok_or(Error::WrongPassword)?;
-    let access_token = tokens.issue(authenticated).map_err(Error::internal)?;
+    let now = tokens::db::now(&db).await?;
+    let access_token = signer.issue(authenticated, now).map_err(Error::internal)?;
     tracing::info!(user = authenticated.user.0, "issued a token");
-    let token = Token { access_token, token_type: "bearer", expires_in: tokens.lifetime() };
+    let token = Token { access_token, token_type: "bearer", expires_in: signer.lifetime() };
     Ok(Change::Nothing.on(no_store(Json(token).into_response())))
 }

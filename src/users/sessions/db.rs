@@ -13,6 +13,33 @@ use crate::{
 /// Sessions per user; the oldest ends first.
 const MAX_SESSIONS: i64 = 20;
 
+/// Stores a session's data for `days` from now. Repeating it replaces the data.
+pub async fn save(db: &PgPool, key: &str, data: &[u8], days: i32) -> sqlx::Result<()> {
+    sqlx::query!(
+        r#"
+        insert into tower_sessions.session (id, data, expiry_date)
+        values ($1, $2, now() + make_interval(days => $3))
+        on conflict (id) do update set data = excluded.data, expiry_date = excluded.expiry_date
+        "#,
+        key,
+        data,
+        days,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The data of a session; `None` if it has expired or there is none.
+pub async fn load(db: &PgPool, key: &str) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar!(
+        "select data from tower_sessions.session where id = $1 and expiry_date > now()",
+        key
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Makes a session the user's. Beyond [`MAX_SESSIONS`] the oldest end. `false` if all sessions of the
 /// user were ended since they authenticated, or the user is suspended. Every statement that ends all
 /// sessions locks the user's row first, so it either sees this session or is seen here.

@@ -13,7 +13,6 @@ use tower_sessions::{
     session::{Id, Record},
     session_store,
 };
-use tower_sessions_sqlx_store::PostgresStore;
 
 use crate::{
     config::Site,
@@ -23,9 +22,9 @@ use crate::{
 
 /// The layer that reads and writes the session cookie.
 pub fn layer(db: PgPool, site: &Site) -> SessionManagerLayer<HashedStore> {
-    let store = HashedStore(PostgresStore::new(db));
-    let age = time::Duration::days(site.session_absolute_days().into());
-    SessionManagerLayer::new(store)
+    let days = site.session_absolute_days();
+    let age = time::Duration::days(days.into());
+    SessionManagerLayer::new(HashedStore { db, days })
         .with_name(site.cookie_name("sid"))
         .with_secure(site.base_url.is_secure())
         // Lax, so that people who follow a link from another site are logged in when they arrive.
@@ -75,9 +74,14 @@ fn hashed(id: Id) -> Id {
     Id(i128::from_le_bytes(half))
 }
 
-/// The library's store, which sees only hashed ids.
+/// The library's store of sessions: under hashed ids, and expiring by the database's clock. The library's
+/// own clock is only that of this machine.
 #[derive(Debug, Clone)]
-pub struct HashedStore(PostgresStore);
+pub struct HashedStore {
+    db: PgPool,
+    /// How long a saved session lasts.
+    days: i32,
+}
 
 #[async_trait]
 impl SessionStore for HashedStore {
@@ -87,23 +91,32 @@ impl SessionStore for HashedStore {
     }
 
     async fn save(&self, record: &Record) -> session_store::Result<()> {
-        self.0.save(&Record { id: hashed(record.id), ..record.clone() }).await
+        let hashed = Record { id: hashed(record.id), ..record.clone() };
+        let data = rmp_serde::to_vec(&hashed)
+            .map_err(|err| session_store::Error::Encode(err.to_string()))?;
+        db::save(&self.db, &hashed.id.to_string(), &data, self.days).await.map_err(backend)
     }
 
     /// Deletes a record that cannot be decoded and treats it as missing.
     async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
-        match self.0.load(&hashed(*id)).await {
+        let data = db::load(&self.db, &key(*id)).await.map_err(backend)?;
+        match data.map(|data| rmp_serde::from_slice::<Record>(&data)) {
+            None => Ok(None),
             // With the client's id again: `cycle_id` deletes the record under the id it holds.
-            Ok(record) => Ok(record.map(|record| Record { id: *id, ..record })),
-            Err(session_store::Error::Decode(_)) => {
+            Some(Ok(record)) => Ok(Some(Record { id: *id, ..record })),
+            Some(Err(_)) => {
                 self.delete(id).await?;
                 Ok(None)
             }
-            Err(err) => Err(err),
         }
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
-        self.0.delete(&hashed(*id)).await
+        db::end(&self.db, &key(*id)).await.map_err(backend)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn backend(err: sqlx::Error) -> session_store::Error {
+    session_store::Error::Backend(err.to_string())
 }

@@ -21,13 +21,13 @@ pub async fn authenticate_bearer(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let authenticated = match token(request.headers()) {
+    let verified = match token(request.headers()) {
         Ok(None) => return next.run(request).await,
         Ok(Some(token)) => tokens.as_ref().and_then(|tokens| tokens.verify(token)),
         Err(error) => return error.into_response(),
     };
-    let viewer = match authenticated {
-        Some(authenticated) => match db::viewer(&pool, authenticated).await {
+    let viewer = match verified {
+        Some(verified) => match db::viewer(&pool, verified).await {
             Ok(viewer) => viewer,
             Err(err) => return Error::from(err).into_response(),
         },

@@ -11,7 +11,6 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -21,8 +20,6 @@ use crate::{
 };
 
 const KIND: &str = "at+jwt";
-/// Tolerated difference between the clocks of two machines, in seconds.
-const LEEWAY: i64 = 5;
 const MAX_TOKEN: usize = 4096;
 const MAX_HEADER: usize = 512;
 
@@ -81,9 +78,13 @@ impl Tokens {
         self.0.minutes * 60
     }
 
-    pub fn issue(&self, authenticated: Authenticated) -> jsonwebtoken::errors::Result<String> {
+    /// A token that is valid from `now` on, the database's time ([`db::now`]) in seconds since 1970.
+    pub fn issue(
+        &self,
+        authenticated: Authenticated,
+        now: i64,
+    ) -> jsonwebtoken::errors::Result<String> {
         let Keys { current, issuer, audience, .. } = &*self.0;
-        let now = OffsetDateTime::now_utc().unix_timestamp();
         let claims = Claims {
             iss: issuer.clone(),
             aud: audience.clone(),
@@ -91,7 +92,7 @@ impl Tokens {
             iat: now,
             nbf: now,
             exp: now + self.lifetime(),
-            jti: Uuid::now_v7(),
+            jti: Uuid::new_v4(),
             epoch: authenticated.epoch,
         };
         let header = Header {
@@ -102,8 +103,9 @@ impl Tokens {
         jsonwebtoken::encode(&header, &claims, &current.encoding)
     }
 
-    /// The user of a valid token. `None` does not say why a token is invalid.
-    pub fn verify(&self, token: &str) -> Option<Authenticated> {
+    /// What a genuine token states. `None` does not say why a token is not genuine. Whether it has
+    /// begun and not expired is up to the database's clock ([`db::viewer`]).
+    pub fn verify(&self, token: &str) -> Option<Verified> {
         let header = header(token)?;
         let keys = [Some(&self.0.current), self.0.previous.as_ref()];
         let key = keys.into_iter().flatten().find(|key| key.id == header.kid)?;
@@ -112,20 +114,28 @@ impl Tokens {
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
         validation.set_issuer(&[&self.0.issuer]);
         validation.set_audience(&[&self.0.audience]);
-        validation.validate_nbf = true;
-        validation.leeway = LEEWAY.unsigned_abs();
+        // By this machine's clock, and with a panic where that is before 1970.
+        validation.validate_exp = false;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).ok()?.claims;
 
         // The library skips checks for a claim of an unexpected type; here every claim has its type.
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let has_begun = claims.iat <= now + LEEWAY && claims.nbf <= now + LEEWAY;
-        let is_alive =
-            claims.exp > now - LEEWAY && claims.exp.saturating_sub(claims.iat) <= self.lifetime();
+        let is_short = claims.exp.saturating_sub(claims.iat) <= self.lifetime();
         let is_ours = claims.iss == self.0.issuer && claims.aud == self.0.audience;
         let user = claims.sub.parse().ok().filter(|id: &i64| id.to_string() == claims.sub)?;
-        (has_begun && is_alive && is_ours)
-            .then_some(Authenticated { user: UserId(user), epoch: claims.epoch })
+        (is_short && is_ours).then_some(Verified {
+            authenticated: Authenticated { user: UserId(user), epoch: claims.epoch },
+            begins: claims.iat.max(claims.nbf),
+            ends: claims.exp,
+        })
     }
+}
+
+/// What a genuine token states. Times are in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub struct Verified {
+    pub authenticated: Authenticated,
+    pub begins: i64,
+    pub ends: i64,
 }
 
 impl Key {

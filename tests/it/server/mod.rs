@@ -3,7 +3,11 @@
 
 mod admission;
 mod bodies;
+mod clock;
 mod crashes;
+mod descriptors;
 mod log;
 mod overload;
 mod shutdown;
+mod stderr;
+mod supervisor;

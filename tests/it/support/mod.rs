@@ -18,7 +18,7 @@ use axum::Router;
 use serde_json::json;
 use social_post::{
     config::{AccessLog, Site},
-    database::pool,
+    database::{local, pool},
     identity::UserId,
     lists::member_cache::MemberLists,
     live::Live,
@@ -132,6 +132,7 @@ impl TestSite {
             lists: MemberLists::new(&changes),
             live: Live::new(changes, Shutdown::default(), false),
             shutdown: Shutdown::default(),
+            postgres: local::Status::default(),
         };
         TestSite { router: router(app.clone()), app, db }
     }
@@ -170,7 +171,8 @@ impl TestSite {
                 .await
                 .unwrap();
         let tokens = self.app.tokens.as_ref().unwrap();
-        let token = tokens.issue(Authenticated { user: UserId(user), epoch }).unwrap();
+        let now = social_post::users::tokens::db::now(&self.db).await.unwrap();
+        let token = tokens.issue(Authenticated { user: UserId(user), epoch }, now).unwrap();
         Caller { visitor: self.visitor(), token: Some(token) }
     }
 
