@@ -45,9 +45,11 @@ class Crowd:
         # Of each request: (kind, begun, took, None or how it failed).
         self.answers, self.failures = [], []
         self.opened_at, self.newcomers, self.stage = {}, [], []
+        # Members for whom something else than this crowd acts; they are checked like the others.
+        self.bystanders = []
         self.people = [Person(self, f"w{self.run}-{n}", n) for n in range(workers)]
         self.visitors = [Client(self.server, 210 + n, self.count) for n in range(visitors)]
-        self.began = self.ended = 0
+        self.began, self.ended, self.mistakes = 0, 0, []
         self.until = float("inf")
         self.threads, self.halt, self.checked = [], threading.Event(), None
 
@@ -93,9 +95,17 @@ class Crowd:
         self.until = self.began + seconds if seconds else float("inf")
         self.tickets = 0
         lives = [(self.live, person) for person in self.people] + [(self.visit, client) for client in self.visitors]
-        self.threads = [threading.Thread(target=life, args=(one,), daemon=True) for life, one in lives]
+        self.threads = [threading.Thread(target=self.guard, args=life, daemon=True) for life in lives]
         for thread in self.threads:
             thread.start()
+
+    def guard(self, life, one):
+        """A mistake of the test itself must not look like less load."""
+        try:
+            life(one)
+        except Exception as err:
+            self.mistakes.append(f"{type(err).__name__}: {err}")
+            raise
 
     def wait(self):
         for thread in self.threads:
@@ -128,7 +138,7 @@ class Crowd:
 
     def visit(self, client):
         """Somebody without an account, who reads what is the same for everyone."""
-        chance = random.Random(client.source)
+        chance = random.Random(self.run)
         while not self.halt.wait(0.2) and time.monotonic() < self.until:
             self.ask("visit", client, "GET", chance.choice(("/", "/new", "/top", "/feed.atom", chance.choice(self.stage))))
 
@@ -191,7 +201,7 @@ class Crowd:
             anonymous = Client(self.server, 220)
             findings += self.check_credentials()
             stored, ballots = {}, set()
-            for person in self.people:
+            for person in [*self.people, *self.bystanders]:
                 findings += self.check_person(person, anonymous, stored, ballots)
             findings += self.check_newcomers(anonymous)
             findings += self.ledger.check_posts(stored)
@@ -204,7 +214,7 @@ class Crowd:
 
     def check_credentials(self):
         findings = []
-        for person in [*self.people, *self.newcomers]:
+        for person in [*self.people, *self.bystanders, *self.newcomers]:
             for credential in person.account.credentials:
                 client = Client(self.server)
                 if credential.kind == "session":
@@ -317,7 +327,7 @@ class Crowd:
     @property
     def is_well(self):
         """Nothing failed, and nothing was lost, doubled or wrong."""
-        return not self.failures and not self.checked
+        return not self.failures and not self.checked and not self.mistakes
 
 
 class CannotRead(Exception):
