@@ -57,7 +57,7 @@ def attempt(drill, given):
     """Runs one drill and prints it; its result as in the JSON line."""
     seconds = given.seconds or (drill.quick if given.name == "quick" else drill.seconds)
     say(f"{drill.name}: begins, {seconds:g} s")
-    run = Run(drill, seconds, program(), given.workers, given.rate)
+    run = Run(drill, seconds, program(), given.workers, given.rate, is_quick=given.name == "quick")
     try:
         run.execute()
     except LeftOut as reason:

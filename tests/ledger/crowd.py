@@ -23,12 +23,18 @@ from datetime import datetime, timezone
 
 from ledger.client import TIMEOUT, Broken, Client, Server
 from ledger.ledger import ACKNOWLEDGED, REFUSED, UNKNOWN, Finding, Ledger
-from ledger.people import API, FACES, Person, is_good
+from ledger.people import API, FACES, Person
+from ledger.process import Stopped
 
 # The posts that everybody votes on.
 STAGE = 40
 # How many newcomers' passwords are tried at the end: each costs the site a hash.
 NEWCOMERS_TRIED = 40
+# Seconds between two actions that cost a password hash, of all members together: the drills are not about those, and
+# one takes a tenth of a second.
+HASH_PAUSE = 0.7
+# Seconds for which one read of the check is tried again.
+READ_LIMIT = 60
 # Seconds; the site's tokens are valid for half an hour.
 TOKEN_LIFETIME = 25 * 60
 
@@ -40,7 +46,7 @@ class Crowd:
         self.ledger = Ledger(ledger)
         self.run = uuid.uuid4().hex[:8]
         self.lock = threading.Lock()
-        self.sequence = 0
+        self.sequence, self.next_hash = 0, 0
         self.counts, self.requests = Counter(), Counter()
         # Of each request: (kind, begun, took, None or how it failed).
         self.answers, self.failures = [], []
@@ -72,6 +78,13 @@ class Crowd:
         is_old = time.monotonic() - self.opened_at.get(id(credential), 0) > TOKEN_LIFETIME
         return credential.kind == "token" and (is_old or self.tokens_may_expire)
 
+    def may_hash(self):
+        with self.lock:
+            if time.monotonic() < self.next_hash:
+                return False
+            self.next_hash = time.monotonic() + HASH_PAUSE
+            return True
+
     # --- The load ---
 
     def sign_up(self):
@@ -82,7 +95,7 @@ class Crowd:
             person = self.people[n % len(self.people)]
             post = next(filter(None, (person.publish(FACES[n % 2], with_key=True) for _ in range(30) if person.is_logged_in(FACES[n % 2]))), None)
             if not post:
-                raise SystemExit("ledger: cannot publish a post to begin with")
+                raise Stopped("cannot publish a post to begin with")
             self.stage.append(post.address)
         with self.lock:
             self.failures.clear()
@@ -177,20 +190,21 @@ class Crowd:
 
     # --- The check ---
 
-    def read_back(self, client, path, statuses=(200,)):
+    def read_back(self, client, path, statuses=(200,), method="GET", **body):
         """An answer with one of the statuses, with retries."""
-        reason = ""
-        for _ in range(60):
+        until = time.monotonic() + READ_LIMIT
+        while True:
             try:
-                reply = client.ask("GET", path)
+                reply = client.ask(method, path, **body)
             except Broken as err:
                 reason = str(err)
             else:
                 if reply.status in statuses:
                     return reply
                 reason = f"{reply.status} {reply.words()}"
+            if time.monotonic() > until:
+                raise CannotRead(f"cannot read {path} back: {reason}")
             time.sleep(1)
-        raise CannotRead(f"cannot read {path} back: {reason}")
 
     def check(self):
         """Reads everything back through both faces; what is not as it was acknowledged, a finding each."""
@@ -234,16 +248,8 @@ class Crowd:
         sent = [account.password.initial, *(write.value for write in account.password.writes)]
         working, token = set(), None
         for password in {*sent[-3:], *account.password.allowed()}:
-            for _ in range(60):
-                try:
-                    reply = client.ask("POST", f"{API}/login", fields={"username": account.name, "password": password})
-                    if reply.status in (200, 401):
-                        break
-                except Broken:
-                    pass
-                time.sleep(1)
-            else:
-                raise CannotRead(f"{account.name} cannot log in at the end")
+            fields = {"username": account.name, "password": password}
+            reply = self.read_back(client, f"{API}/login", (200, 401), method="POST", fields=fields)
             if reply.status == 200:
                 working.add(password)
                 token = reply.json()["access_token"]
@@ -366,4 +372,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Stopped as err:
+        raise SystemExit(f"ledger: {err}") from err

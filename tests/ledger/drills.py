@@ -3,10 +3,12 @@
 import fcntl
 import os
 import random
+import select
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -168,10 +170,22 @@ def ask_once(crowd, number):
 def stuck_log(run):
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    run.cleanups.append(lambda: (os.close(reader), os.close(writer)))
-    # A line for each request, of which the pipe holds about forty.
+    halt, log = threading.Event(), run.directory / "read.log"
+
+    def read():
+        with open(log, "ab", buffering=0) as file:
+            while not halt.is_set():
+                if select.select([reader], [], [], 0.1)[0]:
+                    file.write(os.read(reader, 65536))
+
+    # It is read until people are at work; then a line for each request fills it at once.
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
     run.begin(stderr=writer)
+    halt.set()
+    thread.join()
     run.rest()
+    run.cleanups.append(lambda: (os.close(reader), os.close(writer)))
 
 
 @drill("clock", "the program's clock jumps: an hour and a day forwards and back, a hundred days back, and before 1970", seconds=60)

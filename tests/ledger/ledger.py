@@ -135,14 +135,18 @@ class Account:
     # The site keeps twenty sessions for each account and ends the oldest beyond that.
     MOST_SESSIONS = 15
 
-    def __init__(self, name, email, password):
-        self.name = name
+    def __init__(self, name, email, password, clock):
+        self.name, self.clock = name, clock
+        # Until then a request of unknown outcome may still end what is opened meanwhile.
+        self.doubtful_until = float("-inf")
         self.exists, self.email, self.password = Register(False), Register(email), Register(password)
         self.credentials = []
 
     def opened(self, kind, secret):
         """A log-in was acknowledged."""
         credential = Credential(kind, self.name, secret)
+        if self.clock() < self.doubtful_until:
+            credential.state = "unknown"
         self.credentials.append(credential)
         live = [one for one in self.credentials if one.kind == "session" and one.state != "ended"]
         for one in live[: -self.MOST_SESSIONS]:
@@ -151,6 +155,8 @@ class Account:
 
     def ended(self, outcome, chosen=lambda credential: True):
         """What a log-out, a revocation or a new password has done to the credentials."""
+        if outcome == UNKNOWN:
+            self.doubtful_until = self.clock() + LATE
         for one in self.credentials:
             if one.state != "ended" and outcome != REFUSED and chosen(one):
                 one.state = "ended" if outcome == ACKNOWLEDGED else "unknown"
@@ -189,7 +195,7 @@ class Ledger:
 
     def account(self, name, email, password):
         with self.lock:
-            return self.accounts.setdefault(name, Account(name, email, password))
+            return self.accounts.setdefault(name, Account(name, email, password, self.clock))
 
     def post(self, author, title, text):
         with self.lock:

@@ -7,8 +7,8 @@ import sys
 import time
 
 from ledger.people import Person
-from ledger.process import PROJECT, Stopped, say
-from ledger.run import drill
+from ledger.process import PROJECT, say, until
+from ledger.run import LeftOut, drill
 from ledger.storm import HangUps, Idle, SlowBodies, Streams
 
 # MB: what the program may need under any abuse, of 512 MB that a small server has.
@@ -43,25 +43,22 @@ def need_files(count):
     """Raises this process's limit of open files; a connection needs one here and one in the program."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and most < count:
-        from ledger.run import LeftOut
-
         raise LeftOut(f"it needs {count} open files and {most} are permitted")
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-@drill("hang-up", "20 clients that hang up at random bytes of requests and of answers", seconds=60, quick=12)
+@drill("hang-up", "8 clients that hang up at random bytes of requests and of answers", seconds=60, quick=12)
 def hang_up(run):
-    site, crowd = run.begin()
+    crowd = run.add_crowd(run.add_site())
     # They have sessions and tokens of their own, so that each write has one writer.
-    hangers = [Person(crowd, f"h{crowd.run}-{n}", 180 + n) for n in range(20)]
+    hangers = [Person(crowd, f"h{crowd.run}-{n}", 180 + n) for n in range(8)]
     for person in hangers:
         person.sign_up_self()
-        if not person.is_logged_in("api"):
-            raise Stopped("those who hang up cannot log in")
+        until("a token for each who hangs up", lambda: person.is_logged_in("api"), 60)
     crowd.bystanders += hangers
+    run.open()
     storm = HangUps(crowd.server, len(hangers), crowd, hangers)
     storm.start()
-    run.until = time.monotonic() + run.seconds
     run.rest()
     end_storm(run, storm)
     if min(storm.outcomes["whole"], storm.outcomes["cut"]) < 50:

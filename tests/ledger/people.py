@@ -7,16 +7,19 @@ import uuid
 
 from ledger.client import Broken, Client
 from ledger.ledger import ACKNOWLEDGED, REFUSED, UNKNOWN, Finding
+from ledger.process import Stopped
 
 API = "/api/v1"
 FACES = ("page", "api")
-# How often a publication with a key is sent again while its outcome is unknown, twice a second.
-RETRIES = 40
+# Seconds for which a publication with a key is sent again, twice a second, while its outcome is unknown.
+RETRY_LIMIT = 20
 # How often each is done, in proportion.
 WEIGHTS = {
     "read": 60, "vote": 18, "publish": 12, "edit": 4, "delete": 1.5, "change_email": 0.7, "change_password": 0.5,
     "log_in": 1, "log_out": 0.5, "end_sessions": 0.3, "sign_up": 1.5,
 }
+# Each costs the site a password hash or more.
+HASHING = {"change_email", "change_password", "log_in", "log_out", "end_sessions", "sign_up"}
 
 
 def new_password():
@@ -88,6 +91,9 @@ class Person:
         acts = list(WEIGHTS)
         act = self.chance.choices(acts, list(WEIGHTS.values()))[0]
         face = self.chance.choice(FACES)
+        needs_hash = act in HASHING or act != "sign_up" and not self.credentials[face]
+        if needs_hash and not self.crowd.may_hash():
+            return
         if act == "sign_up" or self.is_logged_in(face):
             getattr(self, act)(face)
 
@@ -136,7 +142,8 @@ class Person:
     def sign_up_self(self):
         """At the beginning, with patience: a busy machine answers 503, and a sign-up without an answer may have happened."""
         fields = {"username": self.name, "email": self.account.email.initial, "password": self.password}
-        for _ in range(60):
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
             reply, done = self.attempt("sign-up", self.account.exists.writes, True, "page", "POST", "/signup", fields=fields)
             if done == ACKNOWLEDGED:
                 self.keep("page", reply)
@@ -147,7 +154,7 @@ class Person:
                 break
             time.sleep(0.5)
         reason = reply if isinstance(reply, Broken) else f"{reply.status} {reply.words()}"
-        raise SystemExit(f"ledger: {self.name} cannot sign up at {self.crowd.server.origin}: {reason}")
+        raise Stopped(f"{self.name} cannot sign up at {self.crowd.server.origin}: {reason}")
 
     def sign_up(self, face):
         """A newcomer, who deletes the account again one time in three."""
@@ -251,7 +258,8 @@ class Person:
         path, body = ("/posts", {"fields": fields}) if face == "page" else (f"{API}/posts", {"json": fields, "headers": headers})
         post = self.ledger.post(self.name, title, text)
         is_again = with_key and self.chance.random() < 0.1
-        for _ in range(RETRIES if with_key else 1):
+        until = time.monotonic() + RETRY_LIMIT
+        while True:
             reply, done = self.attempt("post", post.attempts, title, face, "POST", path, **body)
             if done == ACKNOWLEDGED:
                 post.addresses.append(reply.headers.get("location", "").removeprefix(API))
@@ -259,11 +267,10 @@ class Person:
                     self.posts = [*self.posts[-30:], post]
                     return post
                 is_again = False
-            elif done == REFUSED and not isinstance(reply, Broken) or not with_key:
-                break
+            elif done == REFUSED and not isinstance(reply, Broken) or not with_key or time.monotonic() > until:
+                return None
             else:
                 time.sleep(0.5)
-        return None
 
     def own_post(self):
         posts = [post for post in self.posts if post.is_there.allowed() == {True} and post.address not in self.crowd.stage]

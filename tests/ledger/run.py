@@ -6,7 +6,7 @@ The rules, for every drill:
 * no 5xx but 503 and 504, those with `Retry-After`, and an answer within ten seconds;
 * no broken connection, except where the drill kills the program itself;
 * a write is acknowledged within thirty seconds after each fault, without help;
-* at other times at least 99 of 100 requests succeed;
+* at other times at least 99 of 100 requests succeed (95 in the quick form, which shares its machine with other tests);
 * the program does not panic, and ends with 0 after SIGTERM.
 """
 
@@ -19,14 +19,14 @@ from pathlib import Path
 from ledger.client import TIMEOUT
 from ledger.crowd import Crowd
 from ledger.ledger import Finding
-from ledger.process import say
+from ledger.process import ready, say
 from ledger.site import Site
 
 # Seconds.
 RECOVERY_LIMIT = 30
 # After the first acknowledged write, for those who wait for an answer from before.
 AFTERMATH = 3
-AVAILABILITY = 0.99
+AVAILABILITY, QUICK_AVAILABILITY = 0.99, 0.95
 
 DRILLS = {}
 
@@ -71,9 +71,10 @@ class Strike:
 
 
 class Run:
-    def __init__(self, drill, seconds, program, workers=12, rate=60):
+    def __init__(self, drill, seconds, program, workers=12, rate=60, is_quick=False):
         self.drill, self.seconds, self.program = drill, seconds, program
-        self.workers, self.rate = workers, rate
+        self.workers, self.rate = (8, 40) if is_quick else (workers, rate)
+        self.availability = QUICK_AVAILABILITY if is_quick else AVAILABILITY
         self.directory = Path(tempfile.mkdtemp(prefix=f"chaos-{drill.name}-"))
         self.directory.chmod(0o755)
         self.sites, self.crowds, self.strikes, self.cleanups = [], [], [], []
@@ -161,6 +162,7 @@ class Run:
             for crowd in self.crowds:
                 crowd.stop()
             self.judge_answers()
+            self.judge_end()
             for crowd in self.crowds:
                 self.findings += crowd.check()
             self.findings += [Finding("wrong", line) for site in self.sites for line in site.doctor()]
@@ -201,7 +203,7 @@ class Run:
         for fault, count in faults.most_common():
             self.broken.append(f"{count} × {fault}")
         self.figures["availability_outside_faults"] = round(good / outside, 4) if outside else None
-        if outside and good / outside < AVAILABILITY:
+        if outside and good / outside < self.availability:
             self.broken.append(f"only {100 * good / outside:.1f} % of the requests outside of faults succeeded")
 
     def fault_of(self, failure):
@@ -218,6 +220,15 @@ class Run:
         if how in ("503", "504") and not failure["retry_after"]:
             return f"{how} without Retry-After"
         return None
+
+    def judge_end(self):
+        """Whether each program serves after all; one that does not is restarted, so that the rest can be read."""
+        for site in self.sites:
+            if not ready(site.port):
+                self.broken.append("/readyz is not 200 at the end")
+                site.stop()
+                site.stderr = None
+                site.start()
 
     def judge_programs(self):
         for number, site in enumerate(self.sites):

@@ -144,6 +144,12 @@ class Accounts(Planted):
         self.assertEqual(token.check(True) + token.check(False), [])
         self.assertEqual(self.kinds(session.check(True)), ["wrong"])
 
+    def test_an_end_of_unknown_outcome_may_also_end_what_is_opened_soon_after(self):
+        self.account.ended(UNKNOWN)
+        self.assertEqual(self.account.opened("token", "t").check(False), [])
+        self.now = LATE + 1
+        self.assertEqual(self.kinds(self.account.opened("token", "u").check(False)), ["lost"])
+
 
 if __name__ == "__main__":
     unittest.main()
