@@ -7,12 +7,9 @@ and ends with the process that started it.
 
 import argparse
 import base64
-import ctypes
-import glob
 import hashlib
 import json
 import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -26,62 +23,11 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from ledger.process import PROJECT, Stopped, dies_with_us, listens, postgres_owner, postgres_programs, program, ready, say, until
+
 # Browsers know that every name below localhost is this machine.
 NAME = "social.localhost"
-PATIENCE = 90
-
-
-class Stopped(Exception):
-    """The chain cannot stand; the message says why."""
-
-
-def program():
-    """The site's program: $PROGRAM, or what was built last."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT / "target"))
-    built = [target / kind / "social-post" for kind in ("release", "debug")]
-    built = [Path(os.environ["PROGRAM"]).resolve()] if "PROGRAM" in os.environ else [path for path in built if path.exists()]
-    if not built:
-        raise Stopped("there is no program yet: run 'cargo build' first")
-    return max(built, key=lambda path: path.stat().st_mtime)
-
-
-def postgres_programs():
-    places = [os.environ.get("PG_BIN"), *sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)]
-    initdb = shutil.which("initdb")
-    places += [os.path.dirname(initdb)] if initdb else []
-    for place in places:
-        if place and os.access(f"{place}/initdb", os.X_OK):
-            return Path(place)
-    raise Stopped("no Postgres server programs here: bin/chain installs them, or set PG_BIN")
-
-
-def dies_with_us(parent=os.getpid()):
-    """In a child before it runs: SIGTERM for it when this process ends, however that happens."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def until(what, condition):
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > PATIENCE:
-            raise Stopped(f"waited {PATIENCE} s in vain for {what}")
-        time.sleep(0.05)
-
-
-def listens(port):
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-def ready(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 class Chain:
@@ -148,14 +94,11 @@ class Chain:
     def postgres(self):
         programs, data = postgres_programs(), self.directory / "postgres"
         self.socket = tempfile.mkdtemp(prefix="chain-")
-        owner = {}
-        if os.geteuid() == 0:
-            # Postgres does not run as root.
-            person = pwd.getpwnam("postgres")
-            owner = {"user": person.pw_uid, "group": person.pw_gid, "extra_groups": []}
+        owner = postgres_owner()
+        if owner:
             data.mkdir()
             for place in (data, self.socket):
-                os.chown(place, person.pw_uid, person.pw_gid)
+                os.chown(place, owner["user"], owner["group"])
         self.run("postgres", [programs / "initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-D", data], cwd="/", **owner)
         server = self.launch(
             "postgres",
@@ -284,10 +227,6 @@ class Chain:
         key = subprocess.run(["openssl", "x509", "-in", self.tls / "fullchain.pem", "-pubkey", "-noout"], capture_output=True, check=True)
         der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key.stdout, capture_output=True, check=True)
         return base64.b64encode(hashlib.sha256(der.stdout).digest()).decode()
-
-
-def say(*words):
-    print(*words, file=sys.stderr, flush=True)
 
 
 def story(chain):
