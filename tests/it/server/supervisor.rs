@@ -164,6 +164,8 @@ async fn a_stopped_server_and_one_that_recovers_from_a_backend_crash_are_not_sta
     let program = serve(&place).await;
     let pid = place.pid();
     signal(&place, Signal::SIGSTOP);
+    // A 503 in the end, and not a client that waits for ever.
+    program.comes_to("/readyz", 503).await;
     sleep(Duration::from_secs(3)).await;
     assert_eq!(program.ask(get("/healthz", "")).await.status, 200);
     signal(&place, Signal::SIGCONT);
