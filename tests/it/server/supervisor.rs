@@ -163,22 +163,32 @@ async fn a_stopped_server_and_one_that_recovers_from_a_backend_crash_are_not_sta
     let place = Place::new();
     let program = serve(&place).await;
     let pid = place.pid();
-    signal(&place, Signal::SIGSTOP);
+    let children = || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let pids = children.split_whitespace().map(|child| child.parse().unwrap());
+        Some(pids.map(Pid::from_raw).collect::<Vec<_>>())
+    };
+    let Some(all) = children() else { return skip("only Linux tells who the children are") };
+    for one in all.iter().chain([&pid]) {
+        kill(*one, Signal::SIGSTOP).unwrap();
+    }
     // A 503 in the end, and not a client that waits for ever.
     program.comes_to("/readyz", 503).await;
     sleep(Duration::from_secs(3)).await;
     assert_eq!(program.ask(get("/healthz", "")).await.status, 200);
-    signal(&place, Signal::SIGCONT);
+    for one in all.iter().chain([&pid]) {
+        // A connection may have been given up meanwhile.
+        let _ = kill(*one, Signal::SIGCONT);
+    }
     program.comes_to("/readyz", 200).await;
 
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let Ok(children) = children else { return skip("only Linux tells who the children are") };
-    let serves_us = |child: &&str| {
+    let serves_us = |child: &Pid| {
         let words = fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
         words.contains("social_post social_post")
     };
-    let backend = children.split_whitespace().find(serves_us).expect("a connection of the pool");
-    kill(Pid::from_raw(backend.parse().unwrap()), Signal::SIGKILL).unwrap();
+    let backend =
+        children().unwrap().into_iter().find(serves_us).expect("a connection of the pool");
+    kill(backend, Signal::SIGKILL).unwrap();
     program.comes_to("/readyz", 200).await;
     assert_eq!(program.ask(get("/", "")).await.status, 200);
     assert_eq!(place.pid(), pid);
