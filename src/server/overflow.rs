@@ -21,6 +21,8 @@ use crate::metrics::metrics;
 const MAX_REFUSALS: usize = 64;
 /// File descriptors kept in reserve for refusals when no others are left.
 const SPARES: usize = 8;
+/// For a client to send its request. It gets the response in any case.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
 /// For a client to send its request, read the response and close the connection.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(250);
 /// The pause after a connection could not be accepted and no spare descriptor helped.
@@ -148,7 +150,7 @@ pub fn is_clock_usable() -> bool {
 /// read resets the connection, and the client may lose the response.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
     let mut sent = [0; 4096];
-    let _ = stream.read(&mut sent).await?;
+    let _ = timeout(REQUEST_TIMEOUT, stream.read(&mut sent)).await;
     stream.write_all(RESPONSE.as_bytes()).await?;
     stream.shutdown().await?;
     while stream.read(&mut sent).await? > 0 {}

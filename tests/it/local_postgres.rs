@@ -112,6 +112,11 @@ async fn a_new_directory_gets_a_cluster_that_outlives_the_program_only_as_data()
     assert_eq!(setting(&local, "server_encoding").await, "UTF8");
     assert_eq!(setting(&local, "data_checksums").await, "on");
     assert_eq!(setting(&local, "fsync").await, "on");
+    // For a short recovery after a crash.
+    assert_eq!(setting(&local, "max_wal_size").await, "256MB");
+    if cfg!(target_os = "linux") {
+        assert_eq!(setting(&local, "recovery_init_sync_method").await, "syncfs");
+    }
     local.stop().await;
     assert!(!place.cluster().join("postmaster.pid").exists(), "it is stopped");
 

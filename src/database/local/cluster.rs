@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
+use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -297,9 +298,20 @@ impl Cluster {
         })
     }
 
+    /// Why the server has to be started again, in words for the operator.
+    pub fn cause(&self, fault: Fault) -> String {
+        match fault {
+            Fault::NoSocket => "its socket was removed".to_owned(),
+            Fault::Ended if is_disk_full(&self.dir) => "its disk is full".to_owned(),
+            Fault::Ended | Fault::Stopping => self.last_words().unwrap_or_else(|| {
+                "it ended without a word in its log, as when it is killed".to_owned()
+            }),
+        }
+    }
+
     /// Why the server ended or does not start, from what it wrote last: a request to stop, or an error.
     /// `None` where it wrote nothing of it, as when it was killed.
-    pub fn last_words(&self) -> Option<String> {
+    fn last_words(&self) -> Option<String> {
         let started = fs::read_to_string(self.dir.join("start.log")).unwrap_or_default();
         if let Some(said) = started.lines().rev().find_map(complaint) {
             return Some(said.to_owned());
@@ -322,6 +334,15 @@ impl Cluster {
         let logs = fs::read_dir(self.dir.join("log")).into_iter().flatten().flatten();
         logs.map(|entry| entry.path()).collect()
     }
+}
+
+/// Whether less is free than one segment of Postgres' write-ahead log takes. A server that finds no space may
+/// also find none to say so in its log.
+pub fn is_disk_full(dir: &Path) -> bool {
+    const SEGMENT: u128 = 16 << 20;
+    statvfs(dir).is_ok_and(|disk| {
+        u128::from(disk.blocks_available()) * u128::from(disk.fragment_size()) < SEGMENT
+    })
 }
 
 /// Whether a fatal error was the server's, not that of one connection.

@@ -342,7 +342,7 @@ impl LocalError {
 
     /// For the error of one of Postgres' programs, unless we know its cause.
     fn failed(dir: &Path, said: String, error: fn(PathBuf, String) -> LocalError) -> LocalError {
-        if said.contains("No space left on device") {
+        if said.contains("No space left on device") || cluster::is_disk_full(dir) {
             return LocalError::DiskFull(dir.to_owned());
         }
         error(dir.to_owned(), said)

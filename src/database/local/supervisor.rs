@@ -23,7 +23,7 @@ const FAULTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// After a server has run for so long, the pauses begin anew.
-const STABLE: Duration = Duration::from_secs(10);
+const STABLE: Duration = Duration::from_secs(3);
 
 /// After so long without a server the process should end, so that its service manager starts it anew.
 pub const GIVE_UP_AFTER: Duration = Duration::from_mins(5);
@@ -59,7 +59,7 @@ impl LocalPostgres {
                 supervisor.pause = FIRST_PAUSE;
             }
             supervisor.said.clear();
-            supervisor.report(&self.cluster.describe(fault));
+            supervisor.report(&self.cluster.cause(fault));
             if let Err(error) = supervisor.start(give_up_after).await {
                 let minutes = give_up_after.as_secs() / 60;
                 return LocalError::Lost { minutes, cause: Box::new(error) };
@@ -119,17 +119,6 @@ impl Supervisor<'_> {
     }
 }
 
-impl Cluster {
-    fn describe(&self, fault: Fault) -> String {
-        match fault {
-            Fault::NoSocket => "its socket was removed".to_owned(),
-            Fault::Ended | Fault::Stopping => self.last_words().unwrap_or_else(|| {
-                "it ended without a word in its log, as when it is killed".to_owned()
-            }),
-        }
-    }
-}
-
 /// A server that is down although the program that owns it runs.
 #[derive(Debug)]
 pub struct Outage {
@@ -146,5 +135,5 @@ pub fn outage(data_dir: &Path) -> Result<Option<Outage>, LocalError> {
     }
     let Some(cluster) = Cluster::find(&data_dir)? else { return Ok(None) };
     let Some(fault) = cluster.fault() else { return Ok(None) };
-    Ok(Some(Outage { owner: owner_pid(&data_dir), cause: cluster.describe(fault) }))
+    Ok(Some(Outage { owner: owner_pid(&data_dir), cause: cluster.cause(fault) }))
 }

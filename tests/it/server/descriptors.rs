@@ -75,6 +75,8 @@ async fn newcomers_are_answered(program: &Program, mut old: TcpStream, open: Vec
         oracle::check(&reply, "a newcomer", &[]);
         assert_eq!(reply.header("connection"), "close");
     }
+    let mut silent = TcpStream::connect(program.address).await.unwrap();
+    assert_eq!(wire::receive(&mut silent).await.unwrap().status, 503, "without a request");
     assert_eq!(ask_on(&mut old, &get("/login", "")).await, 200, "an open connection goes on");
     drop(open);
     let started = Instant::now();

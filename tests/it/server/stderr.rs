@@ -88,7 +88,10 @@ impl Drop for Running {
 async fn a_log_that_nobody_reads_blocks_neither_the_start_nor_requests_nor_the_shutdown() {
     let database = database().await;
     let (reader, stderr) = full_pipe();
-    let mut running = Running::start(&database, |command| drop(command.stderr(stderr))).await;
+    let mut running = Running::start(&database, |command| {
+        command.stderr(stderr);
+    })
+    .await;
     // More lines than the queue holds.
     let started = Instant::now();
     while running.dropped().await == 0 {
@@ -106,7 +109,10 @@ async fn a_log_that_nobody_reads_blocks_neither_the_start_nor_requests_nor_the_s
 async fn the_log_says_how_many_lines_were_dropped_once_somebody_reads_it_again() {
     let database = database().await;
     let (mut reader, stderr) = full_pipe();
-    let mut running = Running::start(&database, |command| drop(command.stderr(stderr))).await;
+    let mut running = Running::start(&database, |command| {
+        command.stderr(stderr);
+    })
+    .await;
     let started = Instant::now();
     while running.dropped().await < 10 {
         for _ in 0..200 {
@@ -138,7 +144,10 @@ async fn a_log_that_cannot_be_written_is_no_reason_to_stop() {
     for (what, stderr) in
         [("full disk", full_disk()), ("reader gone", hung_up()), ("not writable", read_only())]
     {
-        let mut running = Running::start(&database, |command| drop(command.stderr(stderr))).await;
+        let mut running = Running::start(&database, |command| {
+            command.stderr(stderr);
+        })
+        .await;
         for _ in 0..20 {
             let reply = exchange(running.address, get("/nowhere", "")).await.unwrap();
             assert_eq!(reply.status, 404, "{what}");
