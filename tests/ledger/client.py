@@ -138,7 +138,12 @@ class Client:
     def _has_been_closed(self):
         """An idle connection with something to read is one that the server has ended."""
         sock = self.connection.sock
-        return sock is None or select.select([sock], [], [], 0)[0] != []
+        if sock is None:
+            return True
+        # Not `select`, which knows no descriptors beyond 1,023.
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return poll.poll(0) != []
 
     def _exchange(self, method, path, fields, document, more):
         self.has_begun = False

@@ -40,9 +40,9 @@ TOKEN_LIFETIME = 25 * 60
 
 
 class Crowd:
-    def __init__(self, url, connect=None, ca=None, workers=24, rate=200, timeout=TIMEOUT, visitors=0, ledger=None, tokens_may_expire=False):
+    def __init__(self, url, connect=None, ca=None, workers=24, rate=200, timeout=TIMEOUT, visitors=0, ledger=None, tokens_may_expire=False, searches=True):
         self.server = Server(url, connect, ca, timeout)
-        self.rate, self.tokens_may_expire = rate, tokens_may_expire
+        self.rate, self.tokens_may_expire, self.searches = rate, tokens_may_expire, searches
         self.ledger = Ledger(ledger)
         self.run = uuid.uuid4().hex[:8]
         self.lock = threading.Lock()

@@ -1,15 +1,13 @@
 """Load, and clients that misbehave."""
 
-import json
 import resource
-import subprocess
-import sys
 import time
+from collections import Counter
 
 from ledger.people import Person
-from ledger.process import PROJECT, say, until
+from ledger.process import say, until
 from ledger.run import LeftOut, drill
-from ledger.storm import HangUps, Idle, SlowBodies, Streams
+from ledger.storm import HangUps, Remote
 
 # MB: what the program may need under any abuse, of 512 MB that a small server has.
 MEMORY_LIMIT = 256
@@ -33,10 +31,11 @@ def judge_memory(run, site):
 
 
 def end_storm(run, storm):
+    """Notes what its clients saw: how many answers of each status, or how their connections ended."""
     storm.stop()
-    if storm.mistake:
-        run.broken.append(f"the drill itself is at fault: {storm.mistake}")
-    run.figures[type(storm).__name__.lower()] = dict(storm.outcomes)
+    if storm.state["mistake"]:
+        run.broken.append(f"the drill itself is at fault: {storm.state['mistake']}")
+    run.figures["clients_saw"] = storm.state["outcomes"]
 
 
 def need_files(count):
@@ -60,7 +59,10 @@ def hang_up(run):
     storm = HangUps(crowd.server, len(hangers), crowd, hangers)
     storm.start()
     run.rest()
-    end_storm(run, storm)
+    storm.stop()
+    run.figures["hung_up_after"] = dict(storm.outcomes)
+    if storm.mistake:
+        run.broken.append(f"the drill itself is at fault: {storm.mistake}")
     if min(storm.outcomes["whole"], storm.outcomes["cut"]) < 50:
         run.broken.append("hardly anybody hung up: the drill is too short to mean anything")
 
@@ -68,7 +70,7 @@ def hang_up(run):
 @drill("slow-bodies", "200 clients whose bodies arrive a byte a second, or never completely", seconds=60, quick=12)
 def slow_bodies(run):
     site, crowd = run.begin()
-    storm = SlowBodies(crowd.server, 200)
+    storm = Remote("SlowBodies", crowd.server, 200)
     storm.start()
     watch_memory(run, site, run.until - time.monotonic())
     end_storm(run, storm)
@@ -79,13 +81,15 @@ def slow_bodies(run):
 def idle_connections(run):
     need_files(10_500)
     site, crowd = run.begin()
-    storm = Idle(crowd.server, 10_000)
+    storm = Remote("Idle", crowd.server, 10_000)
     storm.start()
     most = 0
     while run.goes_on:
         watch_memory(run, site, 1)
         most = max(most, storm.held)
     run.figures["held_at_most"] = most
+    if most < 0.9 * storm.size:
+        run.broken.append(f"only {most} of {storm.size} connections could be held")
     end_storm(run, storm)
     judge_memory(run, site)
 
@@ -94,7 +98,7 @@ def idle_connections(run):
 def streams(run):
     need_files(5_500)
     site, crowd = run.begin()
-    storm = Streams(crowd.server, 5_000)
+    storm = Remote("Streams", crowd.server, 5_000)
     storm.start()
     began = time.monotonic()
     while storm.held < storm.size and time.monotonic() < began + 60:
@@ -109,18 +113,14 @@ def streams(run):
         run.broken.append("the streams received hardly any event")
 
     def fault():
-        code = site.stop()
+        code, ended = site.stop(), time.monotonic()
         if code != 0:
             run.broken.append(f"the program ended with {code} after SIGTERM, with the streams open")
         site.start()
+        return ended
 
-    restarted = time.monotonic()
-    run.strike("restart", fault)
-    while storm.held < storm.size and time.monotonic() < restarted + 60:
-        watch_memory(run, site, 0.2)
-    run.figures["streams_back_after_s"] = round(time.monotonic() - restarted, 1)
-    if storm.held < storm.size:
-        run.broken.append(f"only {storm.held} of {storm.size} streams came back")
+    # It has recovered when all streams are back as well.
+    run.strike("restart", fault, lambda: storm.held >= storm.size)
     run.until = time.monotonic() + run.seconds / 2
     events = storm.events
     watch_memory(run, site, run.seconds / 2)
@@ -158,30 +158,27 @@ def closed_loop(run, site, crowd, sessions, connections, seconds):
     """Sends the load from two processes, and sums up what came of it."""
     # Its votes are for posts that the ledger does not check.
     stage = [person.publish("page", with_key=True) for person in crowd.people[:4]]
-    given = {"url": site.origin, "connections": connections // 2, "sessions": sessions, "stage": [post.address for post in stage if post], "seconds": seconds}
-    command = [sys.executable, "-m", "ledger.storm"]
-    loops = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT / "tests") for _ in range(2)]
+    addresses = [post.address for post in stage if post]
+    loops = [Remote("Closed", crowd.server, connections // 2, sessions=sessions, stage=addresses) for _ in range(2)]
     for loop in loops:
-        loop.stdin.write(json.dumps(given))
-        loop.stdin.close()
-    results = [json.loads(loop.stdout.read()) for loop in loops]
-    outcomes = {}
-    for result in results:
-        if result["mistake"]:
-            run.broken.append(f"the drill itself is at fault: {result['mistake']}")
-        for outcome, count in result["outcomes"].items():
-            outcomes[outcome] = outcomes.get(outcome, 0) + count
+        loop.start()
+    watch_memory(run, site, seconds)
+    for loop in loops:
+        loop.stop()
+        if loop.state["mistake"]:
+            run.broken.append(f"the drill itself is at fault: {loop.state['mistake']}")
+    outcomes = sum((Counter(loop.state["outcomes"]) for loop in loops), Counter())
     for outcome, count in outcomes.items():
         if outcome.startswith("5") and outcome not in ("503", "504"):
             run.broken.append(f"{count} × status {outcome} under overload")
         if outcome == "no answer":
             run.broken.append(f"{count} × no answer within 10 s under overload")
-    times = sorted(time for result in results for time in result["times"])
-    refusals = sorted(time for result in results for time in result["refusals"])
+    times = sorted(time for loop in loops for time in loop.state.get("times", []))
+    refusals = sorted(time for loop in loops for time in loop.state.get("refusals", []))
     at = lambda values, share: round(1000 * values[int(len(values) * share)]) if values else None
     return {
         "served_per_second": round(len(times) / seconds), "p50_ms": at(times, 0.5), "p99_ms": at(times, 0.99),
-        "refused_per_second": round(len(refusals) / seconds), "refusal_p50_ms": at(refusals, 0.5), "refusal_p99_ms": at(refusals, 0.99), "outcomes": outcomes,
+        "refused_per_second": round(len(refusals) / seconds), "refusal_p50_ms": at(refusals, 0.5), "refusal_p99_ms": at(refusals, 0.99), "outcomes": dict(outcomes),
     }
 
 
