@@ -50,7 +50,7 @@ class Crowd:
         self.counts, self.requests = Counter(), Counter()
         # Of each request: (kind, begun, took, None or how it failed).
         self.answers, self.failures = [], []
-        self.opened_at, self.newcomers, self.stage = {}, [], []
+        self.newcomers, self.stage = [], []
         # Members for whom something else than this crowd acts; they are checked like the others.
         self.bystanders = []
         self.people = [Person(self, f"w{self.run}-{n}", n) for n in range(workers)]
@@ -75,7 +75,7 @@ class Crowd:
         return f"n{self.run}-{self.next_number()}"
 
     def may_expire(self, credential):
-        is_old = time.monotonic() - self.opened_at.get(id(credential), 0) > TOKEN_LIFETIME
+        is_old = time.monotonic() - credential.opened_at > TOKEN_LIFETIME
         return credential.kind == "token" and (is_old or self.tokens_may_expire)
 
     def may_hash(self):

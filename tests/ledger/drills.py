@@ -16,7 +16,7 @@ from pathlib import Path
 from ledger.client import Broken, Client
 from ledger.ledger import Finding
 from ledger.people import API
-from ledger.process import say
+from ledger.process import say, until
 from ledger.run import LeftOut, drill
 from ledger.site import Postgres, Site, signal_process
 
@@ -49,14 +49,14 @@ def kill_program(run):
 def kill_postmaster(run):
     site, _ = run.begin()
     for _ in rounds(run):
-        run.strike("kill -9 of the postmaster", lambda: os.kill(site.postmaster(), signal.SIGKILL))
+        run.strike("kill -9 of the postmaster", lambda: os.kill(until("a postmaster", site.postmaster), signal.SIGKILL))
 
 
 @drill("kill-backend", "`kill -9` of the server process of one connection, after which Postgres recovers from a crash", seconds=120, quick=12)
 def kill_backend(run):
     site, _ = run.begin()
     for _ in rounds(run):
-        run.strike("kill -9 of a backend", lambda: os.kill(random.choice(site.backends()), signal.SIGKILL))
+        run.strike("kill -9 of a backend", lambda: os.kill(random.choice(until("a backend", site.backends)), signal.SIGKILL))
 
 
 @drill("stop-postgres", "`pg_ctl stop` of the program's own Postgres from outside: fast, immediate, smart", seconds=60)
@@ -64,7 +64,7 @@ def stop_postgres(run):
     site, _ = run.begin()
     for _ in rounds(run):
         for mode in ("fast", "immediate", "smart"):
-            before = site.postmaster()
+            before = until("a postmaster", site.postmaster)
             # A smart stop serves those who are connected, and nobody new.
             run.strike(f"pg_ctl stop -m {mode}", lambda: site.pg_ctl_stop(mode), lambda: site.postmaster() != before and site.accepts())
             time.sleep(PAUSE)
@@ -75,7 +75,7 @@ def freeze_postgres(run):
     site, _ = run.begin()
 
     def fault():
-        frozen = site.postgres_processes()
+        frozen = until("Postgres", site.postgres_processes)
         for pid in frozen:
             signal_process(pid, signal.SIGSTOP)
         time.sleep(5)

@@ -11,6 +11,8 @@ from ledger.storm import HangUps, Remote
 
 # MB: what the program may need under any abuse, of 512 MB that a small server has.
 MEMORY_LIMIT = 256
+# Seconds that one request in a hundred may take while other clients misbehave: more than the site's own limit of three.
+WAITING_LIMIT = 5
 # The share of its peak that the site still does under five times the load. The load comes from the same cores, so
 # the share that counts is measured by bench/overload; this one finds a collapse.
 GOODPUT = 0.5
@@ -28,6 +30,14 @@ def judge_memory(run, site):
     run.figures["memory_at_the_end_mb"] = site.rss()
     if run.figures["memory_at_most_mb"] > MEMORY_LIMIT:
         run.broken.append(f"the program needed {run.figures['memory_at_most_mb']} MB, more than {MEMORY_LIMIT}")
+
+
+def judge_waiting(run, crowd):
+    """Nobody waits long because of somebody else's connections."""
+    times = sorted(took for _, _, took, _ in list(crowd.answers))
+    p99 = times[int(len(times) * 0.99)] if times else 0
+    if p99 > WAITING_LIMIT:
+        run.broken.append(f"one request in a hundred took {p99:.1f} s, more than {WAITING_LIMIT}")
 
 
 def end_storm(run, storm):
@@ -60,6 +70,7 @@ def hang_up(run):
     storm.start()
     run.rest()
     storm.stop()
+    judge_waiting(run, crowd)
     run.figures["hung_up_after"] = dict(storm.outcomes)
     if storm.mistake:
         run.broken.append(f"the drill itself is at fault: {storm.mistake}")
@@ -74,6 +85,7 @@ def slow_bodies(run):
     storm.start()
     watch_memory(run, site, run.until - time.monotonic())
     end_storm(run, storm)
+    judge_waiting(run, crowd)
     judge_memory(run, site)
 
 
@@ -91,6 +103,7 @@ def idle_connections(run):
     if most < 0.9 * storm.size:
         run.broken.append(f"only {most} of {storm.size} connections could be held")
     end_storm(run, storm)
+    judge_waiting(run, crowd)
     judge_memory(run, site)
 
 

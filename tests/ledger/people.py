@@ -117,7 +117,6 @@ class Person:
             return False
         kind = "session" if face == "page" else "token"
         self.credentials[face] = self.account.opened(kind, secret)
-        self.crowd.opened_at[id(self.credentials[face])] = time.monotonic()
         return True
 
     def log_in(self, face):
