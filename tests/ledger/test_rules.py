@@ -1,7 +1,6 @@
 """The rules of a drill find the faults that a broken proxy plants before a real site. Needs $PROGRAM or a build."""
 
 import http.client
-import json
 import threading
 import time
 import unittest
