@@ -17,14 +17,13 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.parse
 import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from ledger.process import PROJECT, Stopped, dies_with_us, listens, postgres_owner, postgres_programs, program, ready, say, until
+from ledger.process import PROJECT, Stopped, dies_with_us, listens, program, ready, say, until
+from ledger.site import Postgres
 
 # Browsers know that every name below localhost is this machine.
 NAME = "social.localhost"
@@ -38,7 +37,7 @@ class Chain:
         self.url = f"https://{NAME}:{self.https}"
         self.rate_limits = rate_limits
         self.running, self.processes = [], [None, None]
-        self.socket = None
+        self.server = None
         self.secret = secrets.token_hex(32)
         # What to trust: a file.
         self.ca = self.directory / "ca.pem"
@@ -71,8 +70,8 @@ class Chain:
                     child.wait(20)
                 except subprocess.TimeoutExpired:
                     child.kill()
-        if self.socket:
-            shutil.rmtree(self.socket, ignore_errors=True)
+        if self.server:
+            self.server.stop()
 
     def log(self, name):
         return open(self.directory / "logs" / f"{name}.log", "ab")
@@ -92,31 +91,10 @@ class Chain:
             raise Stopped(f"{Path(command[0]).name} failed: see {self.directory}/logs/{name}.log")
 
     def postgres(self):
-        programs, data = postgres_programs(), self.directory / "postgres"
-        self.socket = tempfile.mkdtemp(prefix="chain-")
-        owner = postgres_owner()
-        if owner:
-            data.mkdir()
-            for place in (data, self.socket):
-                os.chown(place, owner["user"], owner["group"])
-        self.run("postgres", [programs / "initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-D", data], cwd="/", **owner)
-        server = self.launch(
-            "postgres",
-            [programs / "postgres", "-D", data, "-c", f"unix_socket_directories={self.socket}", "-c", "listen_addresses="],
-            cwd="/", **owner,
-        )
-        self.running.append(server)
-        psql = ["psql", "-X", "-h", self.socket, "-U", "postgres", "-c"]
-
-        def says(sql):
-            return subprocess.run([*psql, sql], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
-
-        until("Postgres", lambda: says("select 1"))
-        for sql in ("create role social_post login", "create database social_post owner social_post"):
-            if not says(sql):
-                raise Stopped(f"cannot {sql}")
-        place = urllib.parse.quote(self.socket, safe="")
-        self.database_url = f"postgres://social_post@localhost/social_post?host={place}"
+        self.server = Postgres(self.directory / "postgres", self.directory / "logs/postgres.log")
+        self.server.start()
+        self.running.append(self.server.child)
+        self.database_url = self.server.url
         self.run("migrate", [program(), "migrate", "up"], env=self.settings(), cwd=self.directory)
 
     def settings(self, **more):

@@ -16,6 +16,7 @@ mod api;
 mod backup;
 mod cache_policy;
 mod changes;
+mod chaos;
 mod cli;
 mod cors;
 mod deploy;

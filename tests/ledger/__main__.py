@@ -10,6 +10,7 @@ import argparse
 import json
 import signal
 import sys
+import traceback
 
 import ledger.drills  # noqa: F401 (registers its drills)
 import ledger.load_drills  # noqa: F401
@@ -39,7 +40,7 @@ def main():
     elif given.name in DRILLS:
         chosen = [DRILLS[given.name]]
     else:
-        parser.error(f"name a drill, `all` or `quick`; --list prints them")
+        parser.error("name a drill, `all` or `quick`; --list prints them")
 
     for end in (signal.SIGTERM, signal.SIGINT):
         signal.signal(end, lambda *_: sys.exit(1))
@@ -64,8 +65,10 @@ def attempt(drill, given):
         result = {"drill": drill.name, "passed": None, "left_out": str(reason)}
         row = f"| `{drill.name}` | {drill.what} | | | | | | left out: {reason} | `bin/chaos {drill.name}` |"
         text = f"{drill.name}: left out: {reason}"
-    except Stopped as reason:
-        result = {"drill": drill.name, "passed": False, "stopped": str(reason)}
+    except Exception as reason:
+        if not isinstance(reason, Stopped):
+            traceback.print_exc()
+        result = {"drill": drill.name, "passed": False, "stopped": f"{type(reason).__name__}: {reason}"}
         row = f"| `{drill.name}` | {drill.what} | | | | | | stopped: {reason} | `bin/chaos {drill.name}` |"
         text = f"{drill.name}: FAILED: {reason}"
     else:

@@ -13,6 +13,9 @@ import urllib.parse
 
 # Seconds; the site answers earlier, whatever happens to it.
 TIMEOUT = 10
+# Seconds for which an idle connection is kept: less than the site's fifteen, so that no form meets a connection that
+# is just being closed.
+KEPT = 10
 
 
 class Broken(Exception):
@@ -87,6 +90,7 @@ class Client:
         self.server, self.count = server, count
         self.cookies, self.token = {}, None
         self.connection, self.is_reused, self.has_begun = None, False, False
+        self.last_used = 0
         # On loopback everybody has an address of their own, as everywhere else.
         is_loopback = server.address[0].startswith("127.")
         self.source = (f"127.0.{1 + number // 250}.{1 + number % 250}", 0) if is_loopback else None
@@ -100,6 +104,8 @@ class Client:
         """The answer to a form (`fields`), a document (`json`) or a request without a body."""
         began = time.monotonic()
         try:
+            if self.connection and time.monotonic() - self.last_used > KEPT:
+                self.close()
             if self.connection and self._has_been_closed():
                 self.close()
                 self.count("reopened")
@@ -138,7 +144,12 @@ class Client:
     def _has_been_closed(self):
         """An idle connection with something to read is one that the server has ended."""
         sock = self.connection.sock
-        return sock is None or select.select([sock], [], [], 0)[0] != []
+        if sock is None:
+            return True
+        # Not `select`, which knows no descriptors beyond 1,023.
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return poll.poll(0) != []
 
     def _exchange(self, method, path, fields, document, more):
         self.has_begun = False
@@ -161,7 +172,7 @@ class Client:
         answer = self.connection.getresponse()
         self.has_begun = True
         body = answer.read()
-        self.is_reused = True
+        self.is_reused, self.last_used = True, time.monotonic()
         for line in answer.headers.get_all("set-cookie") or []:
             pair, *attributes = line.split(";")
             name, _, value = pair.partition("=")

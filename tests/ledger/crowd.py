@@ -40,9 +40,9 @@ TOKEN_LIFETIME = 25 * 60
 
 
 class Crowd:
-    def __init__(self, url, connect=None, ca=None, workers=24, rate=200, timeout=TIMEOUT, visitors=0, ledger=None, tokens_may_expire=False):
+    def __init__(self, url, connect=None, ca=None, workers=24, rate=200, timeout=TIMEOUT, visitors=0, ledger=None, tokens_may_expire=False, searches=True):
         self.server = Server(url, connect, ca, timeout)
-        self.rate, self.tokens_may_expire = rate, tokens_may_expire
+        self.rate, self.tokens_may_expire, self.searches = rate, tokens_may_expire, searches
         self.ledger = Ledger(ledger)
         self.run = uuid.uuid4().hex[:8]
         self.lock = threading.Lock()
@@ -50,7 +50,7 @@ class Crowd:
         self.counts, self.requests = Counter(), Counter()
         # Of each request: (kind, begun, took, None or how it failed).
         self.answers, self.failures = [], []
-        self.opened_at, self.newcomers, self.stage = {}, [], []
+        self.newcomers, self.stage = [], []
         # Members for whom something else than this crowd acts; they are checked like the others.
         self.bystanders = []
         self.people = [Person(self, f"w{self.run}-{n}", n) for n in range(workers)]
@@ -75,7 +75,7 @@ class Crowd:
         return f"n{self.run}-{self.next_number()}"
 
     def may_expire(self, credential):
-        is_old = time.monotonic() - self.opened_at.get(id(credential), 0) > TOKEN_LIFETIME
+        is_old = time.monotonic() - credential.opened_at > TOKEN_LIFETIME
         return credential.kind == "token" and (is_old or self.tokens_may_expire)
 
     def may_hash(self):

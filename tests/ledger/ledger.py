@@ -117,8 +117,8 @@ class Post:
 class Credential:
     """A session cookie or a token. `state` is `live`, `ended` or `unknown`."""
 
-    def __init__(self, kind, owner, secret):
-        self.kind, self.owner, self.secret, self.state = kind, owner, secret, "live"
+    def __init__(self, kind, owner, secret, opened_at):
+        self.kind, self.owner, self.secret, self.opened_at, self.state = kind, owner, secret, opened_at, "live"
 
     def check(self, works):
         what = f"a {self.kind} of {self.owner}"
@@ -144,7 +144,7 @@ class Account:
 
     def opened(self, kind, secret):
         """A log-in was acknowledged."""
-        credential = Credential(kind, self.name, secret)
+        credential = Credential(kind, self.name, secret, self.clock())
         if self.clock() < self.doubtful_until:
             credential.state = "unknown"
         self.credentials.append(credential)

@@ -117,7 +117,6 @@ class Person:
             return False
         kind = "session" if face == "page" else "token"
         self.credentials[face] = self.account.opened(kind, secret)
-        self.crowd.opened_at[id(self.credentials[face])] = time.monotonic()
         return True
 
     def log_in(self, face):
@@ -228,9 +227,10 @@ class Person:
         stage = self.chance.choice(self.crowd.stage)
         name = self.chance.choice(self.crowd.people).name
         if face == "page":
-            path = self.chance.choice(("/", "/", "/new", "/top", "/search?q=ledger", f"/users/{name}", stage, stage))
+            paths = ["/", "/", "/new", "/top", "/search?q=ledger", f"/users/{name}", stage, stage]
         else:
-            path = API + self.chance.choice(("/posts?sort=hot", "/posts?limit=30", "/posts?search=ledger", f"/users/{name}", stage, stage))
+            paths = [f"{API}{path}" for path in ("/posts?sort=hot", "/posts?limit=30", "/posts?search=ledger", f"/users/{name}", stage, stage)]
+        path = self.chance.choice([path for path in paths if self.crowd.searches or "search" not in path])
         self.ask("read", face, "GET", path)
 
     def vote(self, face):

@@ -19,8 +19,8 @@ from pathlib import Path
 from ledger.client import TIMEOUT
 from ledger.crowd import Crowd
 from ledger.ledger import Finding
-from ledger.process import ready, say
-from ledger.site import Site
+from ledger.process import Stopped, ready, say, until
+from ledger.site import STOP_LIMIT, Site
 
 # Seconds.
 RECOVERY_LIMIT = 30
@@ -224,20 +224,25 @@ class Run:
     def judge_end(self):
         """Whether each program serves after all; one that does not is restarted, so that the rest can be read."""
         for site in self.sites:
-            if not ready(site.port):
+            try:
+                until("/readyz", lambda: ready(site.port), 10)
+            except Stopped:
                 self.broken.append("/readyz is not 200 at the end")
-                site.stop()
+                self.end(site)
                 site.stderr = None
                 site.start()
 
     def judge_programs(self):
-        for number, site in enumerate(self.sites):
-            name = "the program" if len(self.sites) == 1 else f"program {number + 1}"
+        for site in self.sites:
             if "panicked" in site.log_text():
-                self.broken.append(f"{name} panicked")
-            code = site.stop()
-            if code != 0:
-                self.broken.append(f"{name} did not end after SIGTERM" if code is None else f"{name} ended with {code} after SIGTERM")
+                self.broken.append("the program panicked")
+            self.end(site)
+
+    def end(self, site):
+        code = site.stop()
+        if code != 0:
+            how = f"did not end within {STOP_LIMIT} s" if code is None else f"ended with {code}"
+            self.broken.append(f"the program {how} after SIGTERM")
 
     @property
     def found(self):

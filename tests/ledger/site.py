@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import urllib.parse
 from pathlib import Path
 
@@ -182,10 +181,14 @@ class Site:
 
     def accepts(self):
         """Whether Postgres takes a new connection."""
+        return self.query("select 1")
+
+    def query(self, sql):
+        """Whether a statement succeeds on a new connection of Postgres' own user."""
         sockets = (self.cluster / "postmaster.pid").read_text().splitlines()[4:5] if self.postmaster() else []
         if not sockets:
             return False
-        command = [postgres_programs() / "psql", "-XAtq", "-h", sockets[0], "-U", "postgres", "-d", "postgres", "-c", "select 1"]
+        command = [postgres_programs() / "psql", "-XAtq", "-h", self.cluster / sockets[0], "-U", "postgres", "-d", "postgres", "-c", sql]
         owner = postgres_owner()
         try:
             return subprocess.run(command, cwd="/", capture_output=True, timeout=5, **owner).returncode == 0

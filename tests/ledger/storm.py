@@ -2,14 +2,21 @@
 
 import asyncio
 import json
+import os
 import random
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
 import urllib.parse
 from collections import Counter
+from pathlib import Path
+
+from ledger.client import TIMEOUT, Server
+from ledger.ledger import REFUSED, UNKNOWN
+from ledger.process import dies_with_us
 
 LOGIN_FORM = "application/x-www-form-urlencoded"
 
@@ -32,6 +39,8 @@ class Storm(threading.Thread):
     def __init__(self, server, count):
         super().__init__(daemon=True)
         self.server, self.size, self.outcomes = server, count, Counter()
+        # Connections that are open, and events that came over them, where the storm counts them.
+        self.held, self.events = 0, 0
         self.halt = threading.Event()
         self.mistake = None
 
@@ -48,7 +57,7 @@ class Storm(threading.Thread):
 
     async def life(self, number):
         await asyncio.sleep(number / self.PER_SECOND)
-        while True:
+        while not self.halt.is_set():
             try:
                 await self.one(number)
             except (OSError, asyncio.IncompleteReadError) as err:
@@ -107,14 +116,14 @@ class HangUps(Storm):
         is_whole = self.chance.random() < 0.5
         length = len(request) if is_whole else self.chance.randrange(len(request))
         write = ledger.intend("hang-up", writes, value, by=person.name, of=len(request), sent=length)
-        # Unknown until then; only what was never sent completely is known to have no effect.
+        # Only what is never sent completely is known to have no effect.
+        ledger.settle("hang-up", write, UNKNOWN if is_whole else REFUSED, by=person.name)
         reader, writer = await self.connect(number)
-        if not is_whole:
-            ledger.settle("hang-up", write, "refused", by=person.name)
         writer.write(request[:length])
         await writer.drain()
         if is_whole and self.chance.random() < 0.7:
-            await asyncio.wait_for(reader.read(self.chance.randrange(1, 4000)), 10)
+            async with asyncio.timeout(TIMEOUT):
+                await reader.read(self.chance.randrange(1, 4000))
         else:
             await asyncio.sleep(self.chance.random() * 0.01)
         if self.chance.random() < 0.5:
@@ -160,11 +169,7 @@ class SlowBodies(Storm):
 
 
 class Idle(Storm):
-    """Keep-alive connections that ask once and then hold still; one that the site closes is opened again."""
-
-    def __init__(self, server, count):
-        super().__init__(server, count)
-        self.held = 0
+    """Keep-alive connections that ask once and then hold still until the site closes them."""
 
     async def one(self, number):
         reader, writer = await self.connect(number)
@@ -180,6 +185,8 @@ class Idle(Storm):
             self.outcomes["closed"] += 1
         finally:
             writer.close()
+        # All begin anew together, or there would never be as many at the same time.
+        await asyncio.sleep(15)
 
 
 class Streams(Storm):
@@ -187,7 +194,7 @@ class Streams(Storm):
 
     def __init__(self, server, count):
         super().__init__(server, count)
-        self.held, self.events, self.last = 0, 0, {}
+        self.last = {}
 
     async def one(self, number):
         reader, writer = await self.connect(number)
@@ -231,7 +238,7 @@ class Closed(Storm):
         reader, writer = await self.connect(number)
         session = self.sessions[number % len(self.sessions)]
         try:
-            while True:
+            while not self.halt.is_set():
                 choice = random.random()
                 if choice < 0.8:
                     request = head(self.server, "GET", "/", Cookie=session)
@@ -243,7 +250,8 @@ class Closed(Storm):
                     request = head(self.server, "POST", "/posts", len(body), Cookie=session) + body
                 began = time.monotonic()
                 writer.write(request)
-                status, is_closed = await asyncio.wait_for(self.answer(reader), 10)
+                async with asyncio.timeout(TIMEOUT):
+                    status, is_closed = await self.answer(reader)
                 (self.refusals if status == 503 else self.times).append(time.monotonic() - began)
                 self.outcomes[str(status)] += 1
                 if status == 503:
@@ -268,16 +276,64 @@ class Closed(Storm):
         return int(top.split()[1]), b"\r\nconnection: close" in top
 
 
-def main():
-    """A closed loop in a process of its own: what to do on stdin, what came of it on stdout, both JSON."""
-    from ledger.client import Server
+class Remote:
+    """A storm of the kind (`SlowBodies`, `Idle`, `Streams`, `Closed`) in a process of its own, so that the crowd's
+    answers are not late because of it."""
 
-    given = json.load(sys.stdin)
-    storm = Closed(Server(given["url"]), given["connections"], given["sessions"], given["stage"])
+    def __init__(self, kind, server, count, **more):
+        self.kind, self.size = kind, count
+        self.given = {"kind": kind, "url": server.origin, "connect": "{}:{}".format(*server.address), "count": count, **more}
+        self.state = {"held": 0, "events": 0, "outcomes": {}, "mistake": None}
+
+    def start(self):
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", "ledger.storm"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}, preexec_fn=dies_with_us,
+        )
+        self.child.stdin.write(json.dumps(self.given) + "\n")
+        self.child.stdin.flush()
+        self.thread = threading.Thread(target=self.listen, daemon=True)
+        self.thread.start()
+
+    def listen(self):
+        for line in self.child.stdout:
+            self.state = json.loads(line)
+
+    @property
+    def held(self):
+        return self.state["held"]
+
+    @property
+    def events(self):
+        return self.state["events"]
+
+    def stop(self):
+        self.child.stdin.close()
+        self.thread.join()
+        if self.child.wait():
+            self.state["mistake"] = self.state["mistake"] or "the process of the storm failed"
+
+
+def main():
+    """The other end of `Remote`: a line of JSON on stdin, its state on stdout, until stdin ends."""
+    given = json.loads(sys.stdin.readline())
+    server = Server(given["url"], given["connect"])
+    if given["kind"] == "Closed":
+        storm = Closed(server, given["count"], given["sessions"], given["stage"])
+    else:
+        storm = {"SlowBodies": SlowBodies, "Idle": Idle, "Streams": Streams}[given["kind"]](server, given["count"])
     storm.start()
-    time.sleep(given["seconds"])
+    end = threading.Thread(target=sys.stdin.read, daemon=True)
+    end.start()
+
+    def state(**more):
+        print(json.dumps({"held": storm.held, "events": storm.events, "outcomes": storm.outcomes, "mistake": storm.mistake, **more}), flush=True)
+
+    while end.is_alive():
+        end.join(0.5)
+        state()
     storm.stop()
-    print(json.dumps({"outcomes": storm.outcomes, "times": storm.times, "refusals": storm.refusals, "mistake": storm.mistake}))
+    state(times=getattr(storm, "times", []), refusals=getattr(storm, "refusals", []))
 
 
 if __name__ == "__main__":
