@@ -18,6 +18,7 @@ mod cache_policy;
 mod changes;
 mod cli;
 mod cors;
+mod cost;
 mod deploy;
 mod described;
 mod doctor;
