@@ -30,6 +30,15 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     }
 }
 
+/// As [`run`] if the work is long; short work is done at once, because the way to another thread would take
+/// longer.
+pub async fn run_if<T: Send + 'static>(
+    is_long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if is_long { run(work).await } else { work() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,14 @@ mod serve;
 mod service_manager;
 mod user;
 
-use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -104,6 +111,21 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Names the threads for lists of them (`ps -L`, and `tests/it/cost.rs`): the runtime starts its own first,
+/// one for each core, and those for blocking work (`cpu`) when there is some.
+fn thread_name() -> impl Fn() -> String {
+    let started = AtomicUsize::new(0);
+    move || {
+        let is_worker = started.fetch_add(1, Ordering::Relaxed) < workers();
+        if is_worker { "runtime" } else { "blocking" }.to_owned()
+    }
+}
+
+/// How many threads the runtime has of its own.
+fn workers() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Prints a line to stdout. A reader that stops early, as `head` does, is not an error.
 fn say(line: impl std::fmt::Display) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{line}") {
@@ -128,6 +150,8 @@ fn run(
     };
     logging::start(&settings, stderr)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers())
+        .thread_name_fn(thread_name())
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
+use axum::{extract::State, response::Response};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
@@ -32,7 +32,7 @@ pub struct FeedInfo {
 
 #[derive(Template)]
 #[template(path = "lists/atom.xml")]
-pub struct Feed {
+struct Feed {
     site: Arc<Site>,
     info: FeedInfo,
     entries: Vec<FeedEntry>,
@@ -49,7 +49,7 @@ struct Content<'a> {
 pub async fn hot(
     State(site): State<Arc<Site>>,
     ReadPool(db): ReadPool,
-) -> Result<(CachePolicy, Xml<Feed>)> {
+) -> Result<(CachePolicy, Response)> {
     let info = FeedInfo {
         name: "hot".into(),
         title: site.name.clone(),
@@ -62,7 +62,7 @@ pub async fn hot(
 pub async fn newest(
     State(site): State<Arc<Site>>,
     ReadPool(db): ReadPool,
-) -> Result<(CachePolicy, Xml<Feed>)> {
+) -> Result<(CachePolicy, Response)> {
     let info = FeedInfo {
         name: "new".into(),
         title: format!("Newest posts · {}", site.name),
@@ -78,7 +78,7 @@ pub async fn from_listing(
     site: Arc<Site>,
     info: FeedInfo,
     listing: Listing,
-) -> Result<(CachePolicy, Xml<Feed>)> {
+) -> Result<(CachePolicy, Response)> {
     let posts = lists::page(db, None, listing, Start::TOP, PAGE).await?.rows;
     from_posts(db, site, info, posts.into_iter().map(|post| post.id)).await
 }
@@ -89,10 +89,10 @@ pub async fn from_posts(
     site: Arc<Site>,
     info: FeedInfo,
     posts: impl Iterator<Item = PostId>,
-) -> Result<(CachePolicy, Xml<Feed>)> {
+) -> Result<(CachePolicy, Response)> {
     let entries = db::feed_entries(db, &posts.collect::<Vec<_>>()).await?;
     let feed = Xml("application/atom+xml; charset=utf-8", Feed { site, info, entries });
-    Ok((CachePolicy::Shared(Topic::Lists), feed))
+    Ok((CachePolicy::Shared(Topic::Lists), feed.render().await))
 }
 
 impl Feed {

@@ -46,9 +46,11 @@ pub fn snippet(marked: &str) -> Vec<Piece> {
             hits.push(begins..text.len());
         }
     }
+    // They are in order, so a text that is nothing but matches takes no longer than its length.
     let beside = |hit: &Range<usize>| {
         let ends = hit.start + SNIPPET - LEAD;
-        hits.iter().filter(|other| other.start >= hit.start && other.end <= ends).count()
+        let before = hits.partition_point(|other| other.start < hit.start);
+        hits.partition_point(|other| other.end <= ends).saturating_sub(before)
     };
     // The first of those that are as good: `max_by_key` takes the last.
     let Some(hit) = hits.iter().rev().max_by_key(|hit| beside(hit)) else { return Vec::new() };

@@ -57,7 +57,8 @@ pub async fn show(
         if parts.first() != Some(&0) {
             parts.insert(0, 0);
         }
-        return Ok((CachePolicy::Revalidate, Xml(XML, Index { site, parts })).into_response());
+        let index = Xml(XML, Index { site, parts }).render().await;
+        return Ok((CachePolicy::Revalidate, index).into_response());
     }
     let part = number("part", query.part.as_deref(), 0, 0, i64::from(i32::MAX))?;
     let posts = db::sitemap_part(&db, part).await?;
@@ -65,5 +66,6 @@ pub async fn show(
     if posts.is_empty() && lists.is_empty() {
         return Err(Error::NotFound);
     }
-    Ok((CachePolicy::Revalidate, Xml(XML, Part { site, lists, posts })).into_response())
+    let part = Xml(XML, Part { site, lists, posts }).render().await;
+    Ok((CachePolicy::Revalidate, part).into_response())
 }

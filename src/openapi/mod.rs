@@ -2,7 +2,10 @@
 
 mod page;
 
+use std::sync::LazyLock;
+
 use axum::{
+    body::Bytes,
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
@@ -202,11 +205,13 @@ pub fn json() -> serde_json::Result<String> {
 
 /// `/api/v1/openapi.json`.
 pub async fn document() -> Response {
-    match json() {
-        Ok(json) => {
+    // To make it takes milliseconds.
+    static JSON: LazyLock<Option<Bytes>> = LazyLock::new(|| json().ok().map(Bytes::from));
+    match JSON.clone() {
+        Some(json) => {
             let kind = HeaderValue::from_static("application/json");
             ([(header::CONTENT_TYPE, kind)], json).into_response()
         }
-        Err(err) => Error::internal(err).into_response(),
+        None => Error::internal("the description cannot be written").into_response(),
     }
 }

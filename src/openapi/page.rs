@@ -1,12 +1,14 @@
 //! The description of the API as a page for people.
 
+use std::sync::LazyLock;
+
 use askama::Template;
 use serde_json::Value;
 use utoipa::OpenApi as _;
 
 use crate::{
     openapi::Document,
-    web::{Error, Page, PageContext, Result},
+    web::{Page, PageContext},
 };
 
 /// An operation.
@@ -52,25 +54,25 @@ struct Property {
 #[template(path = "openapi.html")]
 struct Docs {
     context: PageContext,
-    entries: Vec<Entry>,
-    schemas: Vec<Schema>,
+    entries: &'static [Entry],
+    schemas: &'static [Schema],
 }
 
-/// `/api/v1/docs`: the document as a page for people.
-///
-/// # Errors
-///
-/// [`Error::Internal`] if the document cannot be serialized.
-pub async fn show(context: PageContext) -> Result<Page<impl Template>> {
-    let document = serde_json::to_value(Document::openapi()).map_err(Error::internal)?;
-    let entries = members(&document["paths"])
-        .flat_map(|(path, item)| {
-            members(item).map(move |(method, operation)| entry(path, method, operation))
-        })
-        .collect();
+/// The document as the page shows it. To make it takes milliseconds.
+static DESCRIPTION: LazyLock<(Vec<Entry>, Vec<Schema>)> = LazyLock::new(|| {
+    let document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    let entries = members(&document["paths"]).flat_map(|(path, item)| {
+        members(item).map(move |(method, operation)| entry(path, method, operation))
+    });
     let schemas =
         members(&document["components"]["schemas"]).map(|(name, value)| schema(name, value));
-    Ok(Page(Docs { context, entries, schemas: schemas.collect() }))
+    (entries.collect(), schemas.collect())
+});
+
+/// `/api/v1/docs`: the document as a page for people.
+pub async fn show(context: PageContext) -> Page<impl Template> {
+    let (entries, schemas) = &*DESCRIPTION;
+    Page(Docs { context, entries, schemas })
 }
 
 /// The members of a JSON object, and none of anything else.

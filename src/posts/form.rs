@@ -53,8 +53,8 @@ impl PostForm {
         self.title.is_empty() && self.url.is_empty() && self.body.is_empty()
     }
 
-    fn parse(&self) -> Result<Draft, Vec<Field>> {
-        Draft::parse(&self.title, &self.url, &self.body)
+    async fn parse(&self) -> Result<Draft, Vec<Field>> {
+        Draft::read(self.title.clone(), self.url.clone(), self.body.clone()).await
     }
 }
 
@@ -133,12 +133,13 @@ struct Preview {
 
 impl Preview {
     async fn new(form: &PostForm) -> Preview {
-        let body = Body::parse(&form.body).ok();
-        Preview {
-            title: crate::text::repair_line(&form.title),
-            host: Link::parse(&form.url).ok().flatten().map(|link| link.host().to_owned()),
-            html: cpu::run(move || markdown::to_html(body.as_ref().map_or("", Body::as_str))).await,
-        }
+        let PostForm { title, url, body, .. } = form.clone();
+        cpu::run(move || Preview {
+            title: crate::text::repair_line(&title),
+            host: Link::parse(&url).ok().flatten().map(|link| link.host().to_owned()),
+            html: markdown::to_html(Body::parse(&body).as_ref().map_or("", Body::as_str)),
+        })
+        .await
     }
 }
 
@@ -181,7 +182,7 @@ pub async fn publish(
     State(throttle): State<Throttle>,
     Form(form): Form<PostForm>,
 ) -> Result<Response> {
-    let draft = match form.parse() {
+    let draft = match form.parse().await {
         Ok(draft) => draft,
         Err(fields) => return Ok(invalid(context, Target::New, form, fields)),
     };
@@ -219,7 +220,7 @@ pub async fn save(
     Path(id): Path<PostId>,
     Form(form): Form<PostForm>,
 ) -> Result<Response> {
-    let draft = match form.parse() {
+    let draft = match form.parse().await {
         Ok(draft) => draft,
         Err(fields) => {
             own(&db, &viewer, id).await?;
@@ -248,7 +249,7 @@ pub async fn preview(
 ) -> Result<Response> {
     throttle.check(RateLimit::Preview, viewer.id)?;
     let is_untitled = Title::parse(&form.title) == Err(BadTitle::Empty);
-    let errors = match form.parse() {
+    let errors = match form.parse().await {
         // A title that is still to come is no mistake yet.
         Err(fields) if !(is_untitled && fields.len() == 1) => FormErrors::invalid(fields),
         _ => FormErrors::default(),

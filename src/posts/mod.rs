@@ -18,7 +18,7 @@ use crate::{
     markdown::{self, Html},
     score::Score,
     text::{self, BadText},
-    web::error::Field,
+    web::{error::Field, extract::LONG},
 };
 
 /// A post as its own page shows it.
@@ -77,6 +77,12 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// As [`Draft::parse`], for the fields of a request: to normalize a long text takes milliseconds.
+    pub async fn read(title: String, url: String, body: String) -> Result<Draft, Vec<Field>> {
+        let length = title.len() + url.len() + body.len();
+        cpu::run_if(length > LONG, move || Draft::parse(&title, &url, &body)).await
+    }
+
     /// The fields as they were typed, or what is wrong with each, in the order of the form.
     pub fn parse(title: &str, url: &str, body: &str) -> Result<Draft, Vec<Field>> {
         match (Title::parse(title), Link::parse(url), Body::parse(body)) {
@@ -101,6 +107,10 @@ impl Title {
     pub const MAX: usize = 150;
 
     pub fn parse(text: &str) -> Result<Title, BadTitle> {
+        // Before it is normalized, which could only make it shorter by so much.
+        if text.len() > Title::MAX * 64 {
+            return Err(BadTitle::TooLong);
+        }
         let text = text::line(text)?;
         if !text::is_visible(&text) {
             return Err(BadTitle::Empty);

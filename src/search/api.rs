@@ -73,7 +73,7 @@ impl Sort {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PostsQuery {
-    /// How many at most. A page whose texts are more than a megabyte ends earlier, with `next`.
+    /// How many at most. A page whose texts are more than half a megabyte ends earlier, with `next`.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100, default = 10)]
     limit: Option<String>,
     /// How many to skip. Prefer `after`, which repeats no post and stays fast.
@@ -176,7 +176,7 @@ fn author_key(author: Option<UserId>) -> i64 {
 }
 
 /// What the texts of one page may have together, in bytes.
-const TEXTS: i64 = 1024 * 1024;
+const TEXTS: i64 = 512 * 1024;
 
 /// An id that no user has.
 const NOBODY: UserId = UserId(-1);

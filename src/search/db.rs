@@ -1,5 +1,7 @@
 //! Full-text search with bounded work.
 
+use std::mem;
+
 use sqlx::PgPool;
 
 use crate::{
@@ -49,7 +51,7 @@ pub async fn find(
     after: Option<&PageCursor<MatchRank>>,
 ) -> sqlx::Result<Found> {
     let (rank, id) = after.map_or((f64::INFINITY, i64::MAX), |after| (after.rank.0, after.id.0));
-    let rows = visible_posts!(query!(
+    let mut rows = visible_posts!(query!(
         r#"
         , asked as materialized (
             select query from search_query($1) as query where querytree(query) not in ('', 'T')
@@ -109,19 +111,19 @@ pub async fn find(
     ))
     .fetch_all(db)
     .await?;
-    let starts: Vec<String> = rows.iter().map(|row| row.start.clone()).collect();
+    let starts: Vec<String> = rows.iter_mut().map(|row| mem::take(&mut row.start)).collect();
     let starts = cpu::run(move || starts.iter().map(|start| plain_start(start)).collect()).await;
     let texts = marked(db, words, starts).await?;
 
+    let snippets =
+        cpu::run(move || texts.iter().map(|text| snippet(text)).collect::<Vec<_>>()).await;
+
     let total = rows.first().map_or(0, |row| row.total);
     let is_similar = rows.first().is_some_and(|row| row.is_similar);
-    let hits = rows.into_iter().zip(&texts).map(|(row, text)| Hit {
+    let hits = rows.into_iter().zip(snippets).map(|(row, snippet)| Hit {
         highlights: Highlights {
             title: pieces(&row.marked_title),
-            text: match snippet(text) {
-                nothing if nothing.is_empty() => pieces(&row.excerpt),
-                snippet => snippet,
-            },
+            text: if snippet.is_empty() { pieces(&row.excerpt) } else { snippet },
         },
         rank: MatchRank(row.rank),
         post: PostSummary {

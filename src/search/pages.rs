@@ -18,7 +18,7 @@ use crate::{
     },
     search::{Found, MAX_RANKED, Sort, Words, db, feed_href},
     web::{
-        Error, Page, PageContext, Result, Xml,
+        Error, Page, PageContext, Result,
         cache::{CachePolicy, Topic},
         client::ClientNet,
         extract::Query,
@@ -163,7 +163,7 @@ pub async fn feed(
     ReadPool(db): ReadPool,
     State(throttle): State<Throttle>,
     Query(query): Query<FeedQuery>,
-) -> Result<(CachePolicy, Xml<atom::Feed>)> {
+) -> Result<(CachePolicy, Response)> {
     let words =
         Words::parse(&query.q).map_err(|problem| Error::Invalid(problem.to_string().into()))?;
     throttle.check(RateLimit::Search, client)?;

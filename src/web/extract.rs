@@ -19,16 +19,19 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-use crate::web::Error;
+use crate::{cpu, web::Error};
 
 /// More fields than any form of the site has.
 const MAX_FIELDS: usize = 64;
+
+/// A longer body takes more than a fraction of a millisecond to read, in bytes.
+pub const LONG: usize = 32 * 1024;
 
 /// The fields of a web form, each at most once. The type refuses fields that it does not have
 /// (`deny_unknown_fields`): 422.
 pub struct Form<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
+impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for Form<T> {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Form<T>, Error> {
@@ -42,16 +45,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
                 Error::BadRequest("The form did not arrive completely.".into())
             }
         })?;
-        let fields = pairs(&body)?;
-        if fields.len() > MAX_FIELDS {
-            return Err(Error::Invalid("The form has too many fields.".into()));
-        }
-        read(fields).map(Form).map_err(|Mismatch| {
-            Error::Invalid(
-                "The form does not have the fields of this page. Reload the page and try again."
-                    .into(),
-            )
+        cpu::run_if(body.len() > LONG, move || {
+            read(pairs(&body, MAX_FIELDS)?).map(Form).map_err(|Mismatch| {
+                Error::Invalid(
+                    "The form does not have the fields of this page. Reload the page and try again."
+                        .into(),
+                )
+            })
         })
+        .await
     }
 }
 
@@ -63,7 +65,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query<T>, Error> {
-        let mut fields = pairs(parts.uri.query().unwrap_or_default().as_bytes())?;
+        let mut fields = pairs(parts.uri.query().unwrap_or_default().as_bytes(), usize::MAX)?;
         if fields.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
             return Err(Error::Invalid(
                 "The address has a character that cannot be stored.".into(),
@@ -132,11 +134,15 @@ pub fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
 }
 
 /// The name and value pairs of a form or a query, parsed as in the URL standard (a `%` without two hex
-/// digits is literal), except that bytes that are not UTF-8 and repeated names are refused.
-fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, Error> {
+/// digits is literal), except that bytes that are not UTF-8 and repeated names are refused. Nothing is read
+/// beyond `most` of them.
+fn pairs(bytes: &[u8], most: usize) -> Result<Vec<(String, String)>, Error> {
     let mut names = HashSet::new();
     let mut pairs = Vec::new();
     for pair in bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        if pairs.len() == most {
+            return Err(Error::Invalid("The form has too many fields.".into()));
+        }
         let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
         let (name, value) = (decode(&pair[..at])?, decode(pair.get(at + 1..).unwrap_or_default())?);
         if !names.insert(name.clone()) {
@@ -234,7 +240,7 @@ mod tests {
             };
             let form: Vec<_> =
                 typed.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
-            let read = pairs(form.join("&").as_bytes()).unwrap();
+            let read = pairs(form.join("&").as_bytes(), usize::MAX).unwrap();
             prop_assert_eq!(read, typed.into_iter().collect::<Vec<_>>());
         }
 
@@ -244,7 +250,7 @@ mod tests {
             let is_utf8 = names_and_values.into_iter().all(|part| {
                 std::str::from_utf8(&percent_decode(part).collect::<Vec<_>>()).is_ok()
             });
-            match pairs(&bytes) {
+            match pairs(&bytes, usize::MAX) {
                 Ok(pairs) => {
                     let names: HashSet<_> = pairs.iter().map(|(name, _)| name).collect();
                     prop_assert_eq!(names.len(), pairs.len(), "a name appears twice");

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::web::Error;
+use crate::{cpu, web::Error};
 
 /// A response that renders a `.xml` template; the first field is its content type.
 pub struct Xml<T>(pub &'static str, pub T);
@@ -21,6 +21,13 @@ impl<T: Template> IntoResponse for Xml<T> {
             }
             Err(err) => Error::internal(err).into_response(),
         }
+    }
+}
+
+impl<T: Template + Send + 'static> Xml<T> {
+    /// The response, rendered off the runtime's threads: a feed or a part of the sitemap takes milliseconds.
+    pub async fn render(self) -> Response {
+        cpu::run(|| self.into_response()).await
     }
 }
 

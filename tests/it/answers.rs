@@ -42,7 +42,7 @@ async fn publish_all(site: &TestSite, author: &str, texts: impl Iterator<Item = 
 // --- Bytes ---
 
 #[tokio::test]
-async fn a_list_of_the_api_ends_at_a_megabyte_and_its_cursor_loses_no_post() {
+async fn a_list_of_the_api_ends_at_half_a_megabyte_and_its_cursor_loses_no_post() {
     let site = TestSite::new().await;
     // Long ones, short ones, and one that is longer than the bound alone.
     let texts = (0..40).map(|number| match number % 10 {
@@ -64,7 +64,7 @@ async fn a_list_of_the_api_ends_at_a_megabyte_and_its_cursor_loses_no_post() {
             loop {
                 let reply = stranger.get(&format!("/posts?{list}&limit={limit}{after}")).await;
                 assert_eq!(reply.status, 200, "{list}");
-                assert!(reply.body.len() < 3_000_000, "{list}: {} bytes", reply.body.len());
+                assert!(reply.body.len() < 1_500_000, "{list}: {} bytes", reply.body.len());
                 let page = reply.json();
                 let posts = page["posts"].as_array().unwrap();
                 assert!((1..=limit).contains(&posts.len()), "{list}");
@@ -79,7 +79,7 @@ async fn a_list_of_the_api_ends_at_a_megabyte_and_its_cursor_loses_no_post() {
                 }
             }
             assert_eq!(seen.len(), 40, "{list}");
-            assert!(pages >= 6, "{list}: 6 MB in {pages} pages");
+            assert!(pages >= 10, "{list}: 6 MB in {pages} pages");
         }
     }
 }
@@ -148,7 +148,7 @@ async fn every_answer_is_bounded_in_bytes_where_every_text_is_as_long_as_may_be(
         longest = longest.max(part.len());
         whole.extend_from_slice(&part);
     }
-    assert!(longest <= 512 * 1024, "{longest} bytes at once");
+    assert!(longest <= 256 * 1024, "{longest} bytes at once");
     let document: Value = serde_json::from_slice(&whole).unwrap();
     assert_eq!(document["posts"].as_array().unwrap().len(), 120);
 }
@@ -237,7 +237,7 @@ async fn unread_answers_of_one_network_are_bounded_and_do_not_keep_others_from_t
 
     // What is read, or given up, is free again.
     let read = unread.remove(0).into_body().collect().await.unwrap().to_bytes();
-    assert!(read.len() > 500_000);
+    assert!(read.len() > 300_000);
     drop(unread);
     for _ in 0..20 {
         assert_eq!(ask(&greedy).await.status(), StatusCode::OK);

@@ -19,6 +19,7 @@ mod changes;
 mod chaos;
 mod cli;
 mod cors;
+mod cost;
 mod deploy;
 mod described;
 mod doctor;

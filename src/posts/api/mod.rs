@@ -121,9 +121,8 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<St
 }
 
 impl NewPost {
-    fn parse(&self) -> Result<Draft> {
-        let (url, body) = (self.url.as_deref(), self.body.as_deref());
-        let draft = Draft::parse(&self.title, url.unwrap_or_default(), body.unwrap_or_default());
-        draft.map_err(Error::Fields)
+    async fn parse(self) -> Result<Draft> {
+        let (url, body) = (self.url.unwrap_or_default(), self.body.unwrap_or_default());
+        Draft::read(self.title, url, body).await.map_err(Error::Fields)
     }
 }

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use utoipa::ToSchema;
 
 use crate::{
+    cpu,
     identity::{PostId, Viewer},
     live::Change,
     posts::{
@@ -24,7 +25,7 @@ use crate::{
     web::{
         Error, Result,
         error::Field,
-        extract::Path,
+        extract::{LONG, Path},
         json::Json,
         problem::Problem,
         throttle::{RateLimit, Throttle},
@@ -51,7 +52,7 @@ pub async fn publish(
     Json(post): Json<NewPost>,
 ) -> Result<Response> {
     let key = idempotency_key(&headers)?;
-    let draft = post.parse()?;
+    let draft = post.parse().await?;
     throttle.check(RateLimit::Write, viewer.id)?;
     let id = match publish::db::publish(&pool, viewer.id, &draft, key).await? {
         Publication::Post(id) => id,
@@ -96,7 +97,7 @@ pub async fn replace(
     Json(post): Json<NewPost>,
 ) -> Result<(Change, Json<Post>)> {
     own(&pool, &viewer, id).await?;
-    let draft = post.parse()?;
+    let draft = post.parse().await?;
     save(&pool, &throttle, &viewer, id, &draft, None).await
 }
 
@@ -124,7 +125,7 @@ pub async fn change(
         None => post.link.map(|link| link.as_str().to_owned()).unwrap_or_default(),
     };
     let (title, body) = (change.title.unwrap_or(post.title), change.body.unwrap_or(post.body));
-    let draft = Draft::parse(&title, &url, &body).map_err(Error::Fields)?;
+    let draft = Draft::read(title, url, body).await.map_err(Error::Fields)?;
     // With the version: fields that are not given keep what the post has now, not what it had a moment ago.
     save(&pool, &throttle, &viewer, id, &draft, Some(version)).await
 }
@@ -195,9 +196,9 @@ pub async fn preview(
     State(throttle): State<Throttle>,
     Json(text): Json<Text>,
 ) -> Result<(Change, Json<Rendered>)> {
-    let body =
-        Body::parse(&text.body).map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
     throttle.check(RateLimit::Preview, viewer.id)?;
+    let body = cpu::run_if(text.body.len() > LONG, move || Body::parse(&text.body)).await;
+    let body = body.map_err(|bad| Error::Fields(vec![Field::new("body", &bad)]))?;
     let (html, _) = body.render().await;
     Ok((Change::Nothing, Json(Rendered { body_html: html.as_str().to_owned() })))
 }

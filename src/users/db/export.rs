@@ -6,10 +6,10 @@ use time::OffsetDateTime;
 use crate::identity::{PostId, UserId};
 
 /// What the texts of one part have together, in bytes. A longer text is a part of its own.
-const PART: i64 = 256 * 1024;
+const PART: i64 = 64 * 1024;
 
 /// How many posts or votes one part has at most.
-const PART_ROWS: i64 = 500;
+const PART_ROWS: i64 = 200;
 
 /// The format, the time and the profile, as one object; `None` once the account is gone.
 pub async fn export_profile(db: &PgPool, user: UserId) -> sqlx::Result<Option<String>> {

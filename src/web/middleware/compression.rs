@@ -48,11 +48,8 @@ pub async fn compress(request: Request, next: Next) -> Response {
         Ok(body) => body.to_bytes(),
         Err(err) => return Error::internal(err).into_response(),
     };
-    let packed = if plain.len() < LONG {
-        gzip(&plain, Compression::fast())
-    } else {
-        cpu::run(move || gzip(&plain, Compression::fast())).await
-    };
+    let is_long = plain.len() > LONG;
+    let packed = cpu::run_if(is_long, move || gzip(&plain, Compression::fast())).await;
     head.headers.remove(header::CONTENT_LENGTH);
     head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     Response::from_parts(head, Body::from(packed))
