@@ -102,6 +102,11 @@ pub fn whole_api(routes: Router<App>, app: &App) -> Router<App> {
     routes
         // A session gives no rights in the API.
         .layer(map_request(bearer::drop_cookies))
+        // Refuses what pages of other sites make their visitors' browsers send.
+        .layer(from_fn_with_state(
+            (app.site.clone(), app.origins.clone()),
+            csrf::refuse_foreign_pages,
+        ))
         // Lets pages of the configured origins call the API.
         .layer(option_layer(cors(&app.origins)))
         // Answers are not stored.

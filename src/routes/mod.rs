@@ -32,7 +32,7 @@ use crate::{
         error_page,
         middleware::{
             body::{POST_BODY, SMALL_BODY},
-            page_cache,
+            csrf, page_cache,
         },
         site::{assets, well_known},
     },
@@ -131,7 +131,7 @@ pub static ROUTES: &[Route] = &[
     page("/", || get(lists::pages::hot)).query(AFTER).api(&["GET /api/v1/posts"]),
     page("/new", || get(lists::pages::newest)).query(AFTER).api(&["GET /api/v1/posts"]),
     page("/top", || get(lists::pages::top)).query(&["t", "after"]).api(&["GET /api/v1/posts"]),
-    page("/search", || get(search::pages::index)).query(&["q", "sort", "after"]).api(&["GET /api/v1/posts"]),
+    page("/search", || get(search::pages::index).route_layer(from_fn(csrf::refuse_embedding))).query(&["q", "sort", "after"]).api(&["GET /api/v1/posts"]),
     page("/posts/{id}", || get(posts::pages::show)).api(&["GET /api/v1/posts/{id}", "GET /api/v1/posts/{id}/rank"]),
     page("/users", || get(profiles::pages::index)).query(AFTER).api(&["GET /api/v1/users"]),
     page("/users/{username}", || get(profiles::pages::show)).query(AFTER).api(&["GET /api/v1/users/{username}"]),
@@ -171,7 +171,7 @@ pub static ROUTES: &[Route] = &[
     document("/feed.atom", || get(lists::atom::hot)).cached(),
     document("/new/feed.atom", || get(lists::atom::newest)).cached(),
     document("/users/{username}/feed.atom", || get(profiles::pages::feed)).cached(),
-    document("/search/feed.atom", || get(search::pages::feed)).query(&["q"]).cached(),
+    document("/search/feed.atom", || get(search::pages::feed).route_layer(from_fn(csrf::refuse_embedding))).query(&["q"]).cached(),
     document("/sitemap.xml", || get(lists::sitemap::show)).query(&["part"]),
     document("/robots.txt", || get(robots::show)),
     document("/manifest.webmanifest", || get(well_known::manifest)),
@@ -181,7 +181,7 @@ pub static ROUTES: &[Route] = &[
 
     // Files, streams and probes.
     file("/static/{name}", || get(assets::serve)),
-    file("/live", || get(live::pages::stream)).query(AFTER),
+    file("/live", || get(live::pages::stream).route_layer(from_fn(csrf::refuse_embedding))).query(AFTER),
     file("/favicon.svg", || get(assets::icon)),
     file("/favicon.ico", || get(assets::old_icon)),
     file("/healthz", || get(health::alive)),

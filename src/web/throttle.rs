@@ -29,8 +29,16 @@ pub enum RateLimit {
     Guess,
     /// A new account: by client network.
     SignUp,
-    /// A link sent by e-mail: by account or e-mail address.
+    /// A new password that has to be judged: by account.
+    NewPassword,
+    /// A letter: by the mailbox or address that it goes to.
     Mail,
+    /// A letter to any address: by the member who makes the site send it.
+    MailSender,
+    /// A letter to any address: by client network.
+    MailNetwork,
+    /// A notice about an account: by the mailbox that it goes to.
+    Notice,
     /// A new post or an edit: by member.
     Write,
     /// A preview of a text, which changes nothing: by member. Separate from `Write`, so that a member
@@ -48,7 +56,11 @@ impl RateLimit {
         match self {
             RateLimit::Guess => "guess",
             RateLimit::SignUp => "sign_up",
+            RateLimit::NewPassword => "new_password",
             RateLimit::Mail => "mail",
+            RateLimit::MailSender => "mail_sender",
+            RateLimit::MailNetwork => "mail_network",
+            RateLimit::Notice => "notice",
             RateLimit::Write => "write",
             RateLimit::Preview => "preview",
             RateLimit::Vote => "vote",
@@ -61,7 +73,11 @@ impl RateLimit {
         match self {
             RateLimit::Guess => (30, Duration::from_mins(15)),
             RateLimit::SignUp => (5, Duration::from_hours(1)),
+            // Enough for several typing errors.
+            RateLimit::NewPassword => (10, Duration::from_mins(15)),
             RateLimit::Mail => (3, Duration::from_hours(1)),
+            RateLimit::MailSender | RateLimit::Notice => (5, Duration::from_hours(1)),
+            RateLimit::MailNetwork => (20, Duration::from_hours(1)),
             RateLimit::Write => (10, Duration::from_mins(1)),
             RateLimit::Vote => (120, Duration::from_mins(1)),
             RateLimit::Preview | RateLimit::Search => (30, Duration::from_mins(1)),

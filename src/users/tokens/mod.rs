@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     config::{JwtSecret, Site},
     identity::UserId,
-    users::credentials::Authenticated,
+    users::credentials::{Authenticated, DEVICE_SECONDS, EarlierLogIn},
 };
 
 const KIND: &str = "at+jwt";
@@ -104,6 +104,26 @@ impl Tokens {
 
     /// The user of a valid token. `None` does not say why a token is invalid.
     pub fn verify(&self, token: &str) -> Option<Authenticated> {
+        let (claims, user) = self.claims(token, true)?;
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        // The library skips checks for a claim of an unexpected type; here every claim has its type.
+        let is_alive =
+            claims.exp > now - LEEWAY && claims.exp.saturating_sub(claims.iat) <= self.lifetime();
+        is_alive.then_some(Authenticated { user, epoch: claims.epoch })
+    }
+
+    /// The log-in that a token was issued for. The token may have expired, within the time that a known
+    /// device is remembered.
+    pub fn earlier_log_in(&self, token: &str) -> Option<EarlierLogIn> {
+        let (claims, user) = self.claims(token, false)?;
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let authenticated = Authenticated { user, epoch: claims.epoch };
+        (claims.iat > now - DEVICE_SECONDS)
+            .then_some(EarlierLogIn::Token { authenticated, id: claims.jti })
+    }
+
+    /// The claims of a token that is ours and has begun, and its user.
+    fn claims(&self, token: &str, must_be_alive: bool) -> Option<(Claims, UserId)> {
         let header = header(token)?;
         let keys = [Some(&self.0.current), self.0.previous.as_ref()];
         let key = keys.into_iter().flatten().find(|key| key.id == header.kid)?;
@@ -113,18 +133,15 @@ impl Tokens {
         validation.set_issuer(&[&self.0.issuer]);
         validation.set_audience(&[&self.0.audience]);
         validation.validate_nbf = true;
+        validation.validate_exp = must_be_alive;
         validation.leeway = LEEWAY.unsigned_abs();
         let claims = jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation).ok()?.claims;
 
-        // The library skips checks for a claim of an unexpected type; here every claim has its type.
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let has_begun = claims.iat <= now + LEEWAY && claims.nbf <= now + LEEWAY;
-        let is_alive =
-            claims.exp > now - LEEWAY && claims.exp.saturating_sub(claims.iat) <= self.lifetime();
         let is_ours = claims.iss == self.0.issuer && claims.aud == self.0.audience;
         let user = claims.sub.parse().ok().filter(|id: &i64| id.to_string() == claims.sub)?;
-        (has_begun && is_alive && is_ours)
-            .then_some(Authenticated { user: UserId(user), epoch: claims.epoch })
+        (has_begun && is_ours).then_some((claims, UserId(user)))
     }
 }
 
