@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn, from_fn_with_state, map_request, map_response},
     response::Response,
+    routing::MethodRouter,
 };
 use tower::util::option_layer;
 use tower_http::{
@@ -97,16 +98,18 @@ pub fn api(routes: Router<App>, app: &App) -> Router<App> {
         .layer(from_fn_with_state(app.clone(), bearer::authenticate_bearer))
 }
 
+/// A route of the API that needs no token.
+pub fn open_api(route: MethodRouter<App>, app: &App) -> MethodRouter<App> {
+    let site_and_listed = (app.site.clone(), app.origins.clone());
+    // Refuses what pages of other sites make their visitors' browsers send.
+    route.route_layer(from_fn_with_state(site_and_listed, csrf::refuse_foreign_pages))
+}
+
 /// The whole API.
 pub fn whole_api(routes: Router<App>, app: &App) -> Router<App> {
     routes
         // A session gives no rights in the API.
         .layer(map_request(bearer::drop_cookies))
-        // Refuses what pages of other sites make their visitors' browsers send.
-        .layer(from_fn_with_state(
-            (app.site.clone(), app.origins.clone()),
-            csrf::refuse_foreign_pages,
-        ))
         // Lets pages of the configured origins call the API.
         .layer(option_layer(cors(&app.origins)))
         // Answers are not stored.

@@ -337,16 +337,17 @@ pub fn router(app: App) -> Router {
 }
 
 fn app_router(app: App) -> Router {
-    let public = layers::public_pages(routes_of(Face::Public), &app);
-    let pages = layers::pages(public.merge(layers::private_pages(routes_of(Face::Private))), &app);
-    let documents = layers::documents(routes_of(Face::Document), &app);
+    let public = layers::public_pages(routes_of(Face::Public, &app), &app);
+    let pages =
+        layers::pages(public.merge(layers::private_pages(routes_of(Face::Private, &app))), &app);
+    let documents = layers::documents(routes_of(Face::Document, &app), &app);
     let api = match app.tokens {
         Some(_) => Router::new().nest("/v1", api_router(&app)),
         None => Router::new(),
     };
     let site = pages
         .merge(documents)
-        .merge(routes_of(Face::File))
+        .merge(routes_of(Face::File, &app))
         // Everything else below it is no page either: no session and no form.
         .nest("/api", api.fallback(error_page::no_such_page));
     layers::site(site, failed_forms(&app), app)
@@ -360,15 +361,17 @@ fn failed_forms(app: &App) -> Router {
 }
 
 fn api_router(app: &App) -> Router<App> {
-    let with_token = layers::api(routes_of(Face::Api), app);
-    layers::whole_api(with_token.merge(routes_of(Face::ApiLogIn)), app)
+    let with_token = layers::api(routes_of(Face::Api, app), app);
+    layers::whole_api(with_token.merge(routes_of(Face::ApiLogIn, app)), app)
 }
 
 /// The routes of one face, each with its bound on the body.
-fn routes_of(face: Face) -> Router<App> {
+fn routes_of(face: Face, app: &App) -> Router<App> {
     ROUTES.iter().filter(|route| route.face == face).fold(Router::new(), |router, route| {
         let path = route.path.strip_prefix(API).unwrap_or(route.path);
-        router.route(path, (route.handler)().route_layer(DefaultBodyLimit::max(route.body_limit)))
+        let handler = (route.handler)().route_layer(DefaultBodyLimit::max(route.body_limit));
+        let is_open_api = route.is_api() && route.access == Access::Anyone;
+        router.route(path, if is_open_api { layers::open_api(handler, app) } else { handler })
     })
 }
 

@@ -135,9 +135,11 @@ pub async fn count_attempt(db: &PgPool, count: &Count) -> sqlx::Result<Result<()
     };
     sqlx::query!(
         r#"
-        insert into password_tries (key, login, network, by_email, tries, free_at)
+        insert into password_tries as t (key, login, network, by_email, tries, free_at)
         values ($1, $2, $3, $4, $5, clock_timestamp() + $6::interval)
-        on conflict (key) do update set tries = excluded.tries, free_at = excluded.free_at
+        on conflict (key) do update set free_at = excluded.free_at,
+            -- Not what was counted above, because an attempt may have been taken back since.
+            tries = case when t.free_at > clock_timestamp() - $7::interval then t.tries + 1 else 1 end
         "#,
         count.key,
         count.login,
@@ -145,6 +147,7 @@ pub async fn count_attempt(db: &PgPool, count: &Count) -> sqlx::Result<Result<()
         count.is_email,
         tries,
         interval(delay),
+        interval(LONGEST_WAIT),
     )
     .execute(&mut *tx)
     .await?;

@@ -189,9 +189,13 @@ impl Authenticator {
             return Ok(None);
         };
         if self.throttle.is_on() {
-            // The attempts of this network alone: what others do elsewhere goes on counting.
-            let here = logins_of(&user).map(|login| Count::of_network(&login, self.client).key);
-            let keys: Vec<String> = here.chain([count.key.clone()]).collect();
+            // The attempts of this network or device alone: what others do goes on counting.
+            let keys = if device.is_some() {
+                vec![count.key.clone()]
+            } else {
+                let here = logins_of(&user).map(|login| Count::of_network(&login, self.client).key);
+                here.collect()
+            };
             db::clear_attempts(&self.db, &keys, &count).await?;
         }
         if let (Some(old), Some(password), true) =

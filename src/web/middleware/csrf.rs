@@ -46,7 +46,7 @@ pub async fn same_origin_only(
     Error::CrossSite { ours: base_url.to_owned() }.into_response()
 }
 
-/// Middleware of the API: refuses a request that a page of another site makes a browser send, unless
+/// Middleware of the API's routes that need no token: refuses a request that a page of another site makes a browser send, unless
 /// its origin is listed in `CORS_ALLOWED_ORIGINS`. A request with a token is its owner's own: no page
 /// can send one without being allowed to by CORS.
 pub async fn refuse_foreign_pages(
@@ -89,12 +89,11 @@ pub async fn refuse_embedding(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Whether the browser says that another site's page made it send the request, and no person followed
-/// a link.
+/// Whether the browser says that another site's page made it send the request, and that no person
+/// followed a link.
 fn is_embedded(headers: &HeaderMap) -> bool {
-    let is_followed = matches!(one(headers, &SEC_FETCH_DEST), One::Value(b"document"))
-        && !headers.contains_key(SEC_PURPOSE);
-    is_of_another_site(headers) && !is_followed
+    let is_part = !matches!(one(headers, &SEC_FETCH_DEST), One::Absent | One::Value(b"document"));
+    is_of_another_site(headers) && (is_part || headers.contains_key(SEC_PURPOSE))
 }
 
 /// Whether the browser says that the request comes from a page of another site. "same-site" is another
