@@ -40,14 +40,14 @@ const MAX_MEMORY: u32 = 262_144;
 const MAX_PASSES: u32 = 16;
 
 /// How many characters are judged at once. The time grows with their square.
-const JUDGED: usize = 32;
+const JUDGED: usize = 24;
 
 /// The symbols that zxcvbn takes for letters. It tries all combinations of the letters that they can
 /// stand for, and 128 characters with all of these take a second.
 const LOOK_ALIKES: &str = "@({[<!|$+%";
 
 /// How many different ones of them are judged as such. With four, and all ten digits, [`JUDGED`]
-/// characters take ten milliseconds at most.
+/// characters take six milliseconds.
 const MAX_LOOK_ALIKES: usize = 4;
 
 /// What a further one is judged as: a symbol that stands for no letter.
