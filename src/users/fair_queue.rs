@@ -139,7 +139,7 @@ mod tests {
         FairQueue::new(Limits { running: 1, waiting, patience })
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     /// Waits until `count` requests are in the queue.
     async fn waiting(queue: &FairQueue<&'static str>, count: usize) {

@@ -13,6 +13,7 @@ use std::{
 
 use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 use quick_cache::sync::Cache;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     metrics::metrics,
@@ -72,11 +73,12 @@ impl RateLimit {
     fn budget(self) -> (u32, Duration) {
         match self {
             RateLimit::Guess => (30, Duration::from_mins(15)),
-            RateLimit::SignUp => (5, Duration::from_hours(1)),
             // Enough for several typing errors.
             RateLimit::NewPassword => (10, Duration::from_mins(15)),
             RateLimit::Mail => (3, Duration::from_hours(1)),
-            RateLimit::MailSender | RateLimit::Notice => (5, Duration::from_hours(1)),
+            RateLimit::SignUp | RateLimit::MailSender | RateLimit::Notice => {
+                (5, Duration::from_hours(1))
+            }
             RateLimit::MailNetwork => (20, Duration::from_hours(1)),
             RateLimit::Write => (10, Duration::from_mins(1)),
             RateLimit::Vote => (120, Duration::from_mins(1)),
@@ -99,16 +101,26 @@ pub struct Throttle {
     /// the setting `RATE_LIMITS` is off.
     limiters: Option<Arc<Cache<u64, Arc<DefaultDirectRateLimiter>>>>,
     hasher: RandomState,
+    /// See [`Throttle::one_at_a_time`]; a subject has the one of its hash.
+    locks: Arc<[Mutex<()>; 64]>,
 }
 
 impl Throttle {
     pub fn new(is_on: bool) -> Throttle {
         let limiters = is_on.then(|| Arc::new(Cache::new(CLIENTS)));
-        Throttle { limiters, hasher: RandomState::new() }
+        let locks = Arc::new(std::array::from_fn(|_| Mutex::new(())));
+        Throttle { limiters, hasher: RandomState::new(), locks }
     }
 
     pub fn is_on(&self) -> bool {
         self.limiters.is_some()
+    }
+
+    /// Waits until no other request of `subject` in this process holds the lock. Requests that have to
+    /// wait for each other in the database wait here first, where they hold no connection to it.
+    pub async fn one_at_a_time(&self, subject: impl Hash) -> MutexGuard<'_, ()> {
+        let at = self.hasher.hash_one(subject) % self.locks.len() as u64;
+        self.locks[usize::try_from(at).unwrap_or_default()].lock().await
     }
 
     /// Counts one request of `subject` (a client or a member) against `limit`.

@@ -163,7 +163,11 @@ impl Authenticator {
             if device.is_none() {
                 self.throttle.check(RateLimit::Guess, self.client)?;
             }
-            if let Err(wait) = db::count_attempt(&self.db, &count).await? {
+            let counted = {
+                let _lock = self.throttle.one_at_a_time(&count.network).await;
+                db::count_attempt(&self.db, &count).await?
+            };
+            if let Err(wait) = counted {
                 metrics().refused("tries_at_account");
                 tracing::warn!(
                     user = credentials.map(|found| found.id.0),
