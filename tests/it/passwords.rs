@@ -56,7 +56,7 @@ fn cpu() -> f64 {
     text.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9
 }
 
-/// A release takes at most six milliseconds for 24 characters, this build and a busy machine several times
+/// A release takes at most 14 milliseconds for 24 characters, this build and a busy machine several times
 /// as long.
 #[tokio::test(flavor = "current_thread")]
 async fn judging_the_strength_of_the_costliest_password_takes_little_cpu() {
