@@ -19,7 +19,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use social_post::{
     server::{Listener, Shutdown, Timeouts, serve},
-    users::{NewPassword, Passwords},
+    users::{NewPassword, Passwords, password::Subject},
 };
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let address: SocketAddr = address.parse().context("ADDRESS must be like 127.0.0.1:9000")?;
     let recordings = Arc::new(read(&fs::read_to_string(file)?)?);
-    let passwords = Passwords::new()?;
+    let passwords = Passwords::default();
 
     let router = Router::new()
         .route("/hash", post(move || hash(passwords.clone())))
@@ -99,10 +99,10 @@ fn repeat(recordings: &Recordings, request: &Request) -> Response {
 }
 
 async fn hash(passwords: Passwords) -> Response {
-    let Ok(password) = NewPassword::parse("violet kettle 9 harbour", &[]) else {
+    let Ok(password) = NewPassword::parse("violet kettle 9 harbour") else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    match passwords.hash(password).await {
+    match passwords.hash(Subject::Operator, password).await {
         Ok(_) => StatusCode::NO_CONTENT.into_response(),
         Err(busy) => busy.into_response(),
     }

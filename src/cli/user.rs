@@ -12,9 +12,9 @@ use crate::{
     config::Settings,
     identity::{Role, Username},
     users::{
-        Email, NewPassword, Passwords, db,
+        Email, NewPassword, Passwords, credentials, db,
         links::{self, Purpose},
-        password::guessable_words,
+        password::{Subject, guessable_words},
         secret::Secret,
     },
 };
@@ -53,7 +53,9 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
             let given = if password_stdin { Some(read_password()?) } else { None };
             let text = given.clone().unwrap_or_else(generate_password);
             let words = guessable_words(&settings.site.name, Some(&username), Some(&email));
-            let password = NewPassword::parse(&text, &words).map_err(usage)?;
+            let password = NewPassword::parse(&text).map_err(usage)?;
+            let judged = Passwords::default().judge(Subject::Operator, &password, words).await;
+            judged.context("cannot judge the password")?.map_err(usage)?;
             let hash = hashed(password).await?;
             let role = if admin { Role::Admin } else { Role::Member };
             let created = db::sign_up(db, &username, &email, &hash, role).await?;
@@ -64,10 +66,11 @@ pub async fn run(db: &PgPool, settings: &Settings, command: User) -> Result<(), 
         User::ResetPassword { name } => {
             let username = Username::parse(&name).map_err(usage)?;
             let text = generate_password();
-            let hash = hashed(NewPassword::parse(&text, &[]).map_err(usage)?).await?;
-            if !db::reset_password(db, &username, &hash).await? {
+            let hash = hashed(NewPassword::parse(&text).map_err(usage)?).await?;
+            let Some(user) = db::reset_password(db, &username, &hash).await? else {
                 return Err(no_such_user(&username));
-            }
+            };
+            credentials::forget_attempts(db, user).await?;
             let secret = Secret::new();
             links::db::create_for_password_by_name(db, &username, &secret.key()).await?;
             eprintln!("Reset the password of {username} and ended all sessions and tokens.");
@@ -145,7 +148,7 @@ fn read_password() -> Result<String, Failure> {
 }
 
 async fn hashed(password: NewPassword) -> Result<String, Failure> {
-    let hash = Passwords::new()?.hash(password).await;
+    let hash = Passwords::default().hash(Subject::Operator, password).await;
     Ok(hash.context("cannot hash the password")?)
 }
 

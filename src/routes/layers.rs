@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, header},
     middleware::{Next, from_fn, from_fn_with_state, map_request, map_response},
     response::Response,
+    routing::MethodRouter,
 };
 use tower::util::option_layer;
 use tower_http::{
@@ -100,6 +101,13 @@ pub fn api(routes: Router<App>, app: &App) -> Router<App> {
         .method_not_allowed_fallback(error_page::no_such_method)
         // Finds out who the viewer is, from the token.
         .layer(from_fn_with_state(app.clone(), bearer::authenticate_bearer))
+}
+
+/// A route of the API that needs no token.
+pub fn open_api(route: MethodRouter<App>, app: &App) -> MethodRouter<App> {
+    let site_and_listed = (app.site.clone(), app.origins.clone());
+    // Refuses what pages of other sites make their visitors' browsers send.
+    route.route_layer(from_fn_with_state(site_and_listed, csrf::refuse_foreign_pages))
 }
 
 /// The whole API.

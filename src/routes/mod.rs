@@ -30,8 +30,9 @@ use crate::{
     votes,
     web::{
         error_page,
-        middleware::known_routes::{
-            KnownRoute, KnownRoutes, Load, POST_BODY, RouteTraits, SMALL_BODY,
+        middleware::{
+            csrf,
+            known_routes::{KnownRoute, KnownRoutes, Load, POST_BODY, RouteTraits, SMALL_BODY},
         },
         site::{assets, well_known},
     },
@@ -134,7 +135,7 @@ pub static ROUTES: &[Route] = &[
     page("/", || get(lists::pages::hot)).query(AFTER).api(&["GET /api/v1/posts"]),
     page("/new", || get(lists::pages::newest)).query(AFTER).api(&["GET /api/v1/posts"]),
     page("/top", || get(lists::pages::top)).query(&["t", "after"]).api(&["GET /api/v1/posts"]),
-    page("/search", || get(search::pages::index)).query(&["q", "sort", "after"]).api(&["GET /api/v1/posts"]),
+    page("/search", || get(search::pages::index).route_layer(from_fn(csrf::refuse_embedding))).query(&["q", "sort", "after"]).api(&["GET /api/v1/posts"]),
     page("/posts/{id}", || get(posts::pages::show)).api(&["GET /api/v1/posts/{id}", "GET /api/v1/posts/{id}/rank"]),
     page("/users", || get(profiles::pages::index)).query(AFTER).api(&["GET /api/v1/users"]),
     page("/users/{username}", || get(profiles::pages::show)).query(AFTER).api(&["GET /api/v1/users/{username}"]),
@@ -174,7 +175,7 @@ pub static ROUTES: &[Route] = &[
     document("/feed.atom", || get(lists::atom::hot)).cached(),
     document("/new/feed.atom", || get(lists::atom::newest)).cached(),
     document("/users/{username}/feed.atom", || get(profiles::pages::feed)).cached(),
-    document("/search/feed.atom", || get(search::pages::feed)).query(&["q"]).cached(),
+    document("/search/feed.atom", || get(search::pages::feed).route_layer(from_fn(csrf::refuse_embedding))).query(&["q"]).cached(),
     document("/sitemap.xml", || get(lists::sitemap::show)).query(&["part"]),
     document("/robots.txt", || get(robots::show)),
     document("/manifest.webmanifest", || get(well_known::manifest)),
@@ -184,7 +185,7 @@ pub static ROUTES: &[Route] = &[
 
     // Files, streams and probes.
     file("/static/{name}", || get(assets::serve)),
-    file("/live", || get(live::pages::stream)).query(AFTER),
+    file("/live", || get(live::pages::stream).route_layer(from_fn(csrf::refuse_embedding))).query(AFTER),
     file("/favicon.svg", || get(assets::icon)),
     file("/favicon.ico", || get(assets::old_icon)),
     file("/healthz", || get(health::alive)),
@@ -342,16 +343,17 @@ pub fn router(app: App) -> Router {
 }
 
 fn app_router(app: App) -> Router {
-    let public = layers::public_pages(routes_of(Face::Public), &app);
-    let pages = layers::pages(public.merge(layers::private_pages(routes_of(Face::Private))), &app);
-    let documents = layers::documents(routes_of(Face::Document), &app);
+    let public = layers::public_pages(routes_of(Face::Public, &app), &app);
+    let pages =
+        layers::pages(public.merge(layers::private_pages(routes_of(Face::Private, &app))), &app);
+    let documents = layers::documents(routes_of(Face::Document, &app), &app);
     let api = match app.tokens {
         Some(_) => Router::new().nest("/v1", api_router(&app)),
         None => Router::new(),
     };
     let site = pages
         .merge(documents)
-        .merge(routes_of(Face::File))
+        .merge(routes_of(Face::File, &app))
         // Everything else below it is no page either: no session and no form.
         .nest("/api", api.fallback(error_page::no_such_page));
     layers::site(site, failed_forms(&app), app)
@@ -365,15 +367,17 @@ fn failed_forms(app: &App) -> Router {
 }
 
 fn api_router(app: &App) -> Router<App> {
-    let with_token = layers::api(routes_of(Face::Api), app);
-    layers::whole_api(with_token.merge(routes_of(Face::ApiLogIn)), app)
+    let with_token = layers::api(routes_of(Face::Api, app), app);
+    layers::whole_api(with_token.merge(routes_of(Face::ApiLogIn, app)), app)
 }
 
 /// The routes of one face, each with its bound on the body.
-fn routes_of(face: Face) -> Router<App> {
+fn routes_of(face: Face, app: &App) -> Router<App> {
     ROUTES.iter().filter(|route| route.face == face).fold(Router::new(), |router, route| {
         let path = route.path.strip_prefix(API).unwrap_or(route.path);
-        router.route(path, (route.handler)().route_layer(DefaultBodyLimit::max(route.body_limit)))
+        let handler = (route.handler)().route_layer(DefaultBodyLimit::max(route.body_limit));
+        let is_open_api = route.is_api() && route.access == Access::Anyone;
+        router.route(path, if is_open_api { layers::open_api(handler, app) } else { handler })
     })
 }
 

@@ -63,7 +63,7 @@ impl App {
                 .as_ref()
                 .map(|config::Replica(options)| Replica::new(options, settings.max_connections)),
             site: settings.site.clone(),
-            passwords: Passwords::new()?,
+            passwords: Passwords::default(),
             tokens: secret
                 .filter(|_| !is_off)
                 .map(|secret| Tokens::new(secret, previous.as_ref(), *minutes, &settings.site)),

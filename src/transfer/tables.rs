@@ -215,7 +215,7 @@ pub static TABLES: &[Table] = &[
         sweep: Sweep::Ended(Ended {
             rows: "counts of log-in tries",
             delete: |db, _| Box::pin(credentials::db::sweep_attempts(db)),
-            overdue: "select count(*) from password_tries where free_at < now() - interval '75 minutes'",
+            overdue: "select count(*) from password_tries where free_at < now() - interval '260 minutes'",
         }),
         metrics: Metrics::Not("`refused_total` counts what was refused"),
     },

@@ -16,17 +16,17 @@ use uuid::Uuid;
 
 use crate::{
     config::Site,
-    identity::{BadUsername, Role, Username, Viewer},
-    mail::Mailer,
+    identity::{BadUsername, Role, UserId, Username, Viewer},
+    mail::{Mailer, OutgoingEmail},
     users::{
         BadEmail, Email, NewPassword, Passwords, Taken,
-        credentials::{Authenticated, Authenticator},
+        credentials::{self, Authenticated, Authenticator, EarlierLogIn},
         db::{self, DeleteRefused, PrivateDetails},
         links::{self, Links, MailedLink, emails},
-        password::{BadPassword, guessable_words},
+        password::{BadPassword, Subject, guessable_words},
         sessions, tokens,
     },
-    web::{Result, middleware::timeout::Limits, throttle::Throttle},
+    web::{Result, error::Field, middleware::timeout::Limits, throttle::Throttle},
 };
 
 /// `accounts: Accounts` in a handler means that it makes an account, checks a password or sends an
@@ -69,28 +69,37 @@ pub struct SignUpFields {
 }
 
 impl SignUpFields {
-    pub fn parse(site: &Site, username: &str, email: &str, password: &str) -> SignUpFields {
-        let username = Username::parse_unreserved(username);
-        let email = Email::parse(email);
-        let words = guessable_words(&site.name, username.as_ref().ok(), email.as_ref().ok());
-        let password = NewPassword::parse(password, &words);
-        SignUpFields { username, email, password }
+    pub fn parse(username: &str, email: &str, password: &str) -> SignUpFields {
+        SignUpFields {
+            username: Username::parse_unreserved(username),
+            email: Email::parse(email),
+            password: NewPassword::parse(password),
+        }
     }
 
-    /// The new account if every field is valid, otherwise the fields as they were.
-    pub fn into_account(self) -> Result<NewAccount, SignUpFields> {
-        match (self.username, self.email, self.password) {
-            (Ok(username), Ok(email), Ok(password)) => Ok(NewAccount { username, email, password }),
-            (username, email, password) => Err(SignUpFields { username, email, password }),
-        }
+    fn problems(&self) -> Vec<Field> {
+        let problems = [
+            self.username.as_ref().err().map(|bad| Field::new("username", bad)),
+            self.email.as_ref().err().map(|bad| Field::new("email", bad)),
+            self.password.as_ref().err().map(|bad| Field::new("password", bad)),
+        ];
+        problems.into_iter().flatten().collect()
     }
 }
 
-/// A valid sign-up.
-pub struct NewAccount {
+/// A new account.
+pub struct SignedUp {
+    pub authenticated: Authenticated,
     pub username: Username,
-    pub email: Email,
-    pub password: NewPassword,
+}
+
+/// Why nobody was signed up.
+#[derive(Debug)]
+pub struct SignUpRefused {
+    /// The fields that are not valid.
+    pub invalid: Vec<Field>,
+    /// The values that belong to another account.
+    pub taken: Vec<Taken>,
 }
 
 /// Why an action that asks for the current password was refused.
@@ -157,41 +166,69 @@ impl Accounts {
     }
 
     /// Checks a log-in. `None` if there is no such account, it is suspended or the password is wrong:
-    /// all take the same time and leave the same log line.
-    pub async fn log_in(&self, login: &str, password: &str) -> Result<Option<Authenticated>> {
-        let authenticated = self.authenticator.log_in(login, password).await?;
+    /// all take the same time and leave the same log line. `earlier` is a program's earlier log-in; a
+    /// browser has its cookie.
+    pub async fn log_in(
+        &self,
+        login: &str,
+        password: &str,
+        earlier: Option<&EarlierLogIn>,
+    ) -> Result<Option<Authenticated>> {
+        let authenticated = self.authenticator.log_in(login, password, earlier).await?;
         if authenticated.is_none() {
             tracing::info!("log-in refused");
         }
         Ok(authenticated)
     }
 
-    /// Which of the two belong to another account already. Counts as a guess, because the outcome says
-    /// who has an account.
-    pub async fn find_taken(&self, username: &Username, email: &Email) -> Result<Vec<Taken>> {
-        self.authenticator.check_guess_limit()?;
-        Ok(db::find_taken(&self.db, username, email).await?)
-    }
-
-    /// Makes an account and sends the link that confirms its e-mail address.
-    pub async fn sign_up(&self, new: &NewAccount) -> Result<Result<Authenticated, Vec<Taken>>> {
-        let NewAccount { username, email, password } = new;
-        let taken = self.find_taken(username, email).await?;
-        if !taken.is_empty() {
-            return Ok(Err(taken));
+    /// Makes an account and sends the link that confirms its e-mail address, or says everything that
+    /// is wrong with the fields. That counts as a guess, because it says who has an account, except
+    /// when nothing had to be looked up or judged.
+    pub async fn sign_up(
+        &self,
+        mut fields: SignUpFields,
+    ) -> Result<Result<SignedUp, SignUpRefused>> {
+        let is_named = fields.username.is_ok() && fields.email.is_ok();
+        if is_named || fields.password.is_ok() {
+            self.authenticator.check_guess_limit()?;
         }
+        let taken = match (&fields.username, &fields.email) {
+            (Ok(username), Ok(email)) => db::find_taken(&self.db, username, email).await?,
+            _ => Vec::new(),
+        };
+        let network = self.authenticator.network();
+        if let Ok(password) = &fields.password {
+            let (username, email) = (fields.username.as_ref().ok(), fields.email.as_ref().ok());
+            let words = guessable_words(&self.site.name, username, email);
+            if let Err(bad) = self.passwords.judge(network, password, words).await? {
+                fields.password = Err(bad);
+            }
+        }
+        let (username, email, password) = match fields {
+            SignUpFields { username: Ok(username), email: Ok(email), password: Ok(password) }
+                if taken.is_empty() =>
+            {
+                (username, email, password)
+            }
+            fields => return Ok(Err(SignUpRefused { invalid: fields.problems(), taken })),
+        };
         self.authenticator.check_sign_up_limit()?;
-        let hash = self.passwords.hash(password.clone()).await?;
-        let user = match db::sign_up(&self.db, username, email, &hash, Role::Member).await? {
+        let hash = self.passwords.hash(network, password).await?;
+        let user = match db::sign_up(&self.db, &username, &email, &hash, Role::Member).await? {
             Ok(user) => user,
             // Another sign-up was faster.
-            Err(taken) => return Ok(Err(vec![taken])),
+            Err(taken) => {
+                return Ok(Err(SignUpRefused { invalid: Vec::new(), taken: vec![taken] }));
+            }
         };
         tracing::info!(user = user.0, "signed up");
         // No session of a new account can have been ended yet.
         let authenticated = Authenticated { user, epoch: 0 };
-        self.links.send_confirm(authenticated, username.clone(), email.clone());
-        Ok(Ok(authenticated))
+        // Without the letter the account is as good; the settings send another.
+        if self.authenticator.check_mailbox_limit(&email).is_ok() {
+            self.links.send_confirm(authenticated, username.clone(), email);
+        }
+        Ok(Ok(SignedUp { authenticated, username }))
     }
 
     /// Changes the password, ends every session and token, and tells the owner by e-mail. Returns what
@@ -203,7 +240,9 @@ impl Accounts {
         current: &str,
         new: &str,
     ) -> Result<Result<Authenticated, Refused<BadPassword>>> {
-        let new = match self.parse_new_password(&viewer.username, details.email.as_deref(), new) {
+        let email = details.email.as_deref().and_then(|email| Email::parse(email).ok());
+        let new = self.judge_new_password(viewer.id, &viewer.username, email.as_ref(), new).await?;
+        let new = match new {
             Ok(new) => new,
             Err(bad) => return Ok(Err(Refused::Problem(bad))),
         };
@@ -211,13 +250,13 @@ impl Accounts {
         else {
             return Ok(Err(Refused::WrongPassword));
         };
-        let hash = self.passwords.hash(new).await?;
+        let hash = self.passwords.hash(Subject::Account(viewer.id), new).await?;
         let changed = db::change_password(&self.db, authenticated, &hash).await?;
         let Some(authenticated) = changed else { return Ok(Err(Refused::LoggedOut)) };
         tracing::info!(user = viewer.id.0, "changed the password");
-        if let Some(email) = &details.email {
-            self.links.send(emails::password_changed(&self.site, &viewer.username, email));
-        }
+        self.notify(email.as_ref(), |site, to| {
+            emails::password_changed(site, &viewer.username, to)
+        });
         Ok(Ok(authenticated))
     }
 
@@ -238,7 +277,7 @@ impl Accounts {
             return Ok(Err(Refused::WrongPassword));
         };
         if self.sends_email() {
-            self.authenticator.check_mail_limit(&new)?;
+            self.authenticator.check_sender_limit(viewer.id, &new)?;
             tracing::info!(user = viewer.id.0, "asked to change the e-mail address");
             self.links.send_confirm(authenticated, viewer.username.clone(), new);
             return Ok(Ok(EmailChange::LinkSent));
@@ -284,33 +323,42 @@ impl Accounts {
             Ok(email) => email,
             Err(bad) => return Ok(Err(ForgotRefused::Bad(bad))),
         };
-        self.authenticator.check_guess_limit()?;
-        self.authenticator.check_mail_limit(&email)?;
+        self.authenticator.check_reset_limit(&email)?;
         tracing::info!("asked for a link to a new password");
         self.links.send_reset(email);
         Ok(Ok(()))
     }
 
-    /// Uses a link to set a new password, ends every session and token, and tells the owner by e-mail.
-    /// Does not log in: a person who has only the link still needs the new password.
+    /// Uses a link to set a new password, ends every session and token, forgets the attempts at the old
+    /// one, and tells the owner by e-mail. Does not log in: a person who has only the link still needs
+    /// the new password.
+    ///
+    /// The used link's secret is one of the account's known devices from now on, for programs.
     pub async fn reset_password(
         &self,
         link: &MailedLink,
         new: &str,
     ) -> Result<Result<(), LinkRefused<BadPassword>>> {
-        let new = match self.parse_new_password(&link.username, link.email.as_deref(), new) {
+        let email = link.email.as_deref().and_then(|email| Email::parse(email).ok());
+        let new = self.judge_new_password(link.user, &link.username, email.as_ref(), new).await?;
+        let new = match new {
             Ok(new) => new,
             Err(bad) => return Ok(Err(LinkRefused::Problem(bad))),
         };
-        let hash = self.passwords.hash(new).await?;
-        let Some(email) = links::db::set_password(&self.db, &link.key, &hash).await? else {
+        let hash = self.passwords.hash(Subject::Account(link.user), new).await?;
+        if !links::db::set_password(&self.db, &link.key, &hash).await? {
             return Ok(Err(LinkRefused::Expired));
-        };
-        tracing::info!("reset a password by a link");
-        if let Some(email) = email {
-            self.links.send(emails::password_changed(&self.site, &link.username, &email));
         }
+        credentials::forget_attempts(&self.db, link.user).await?;
+        credentials::db::remember_device(&self.db, link.user, &link.key, None).await?;
+        tracing::info!("reset a password by a link");
+        self.notify(email.as_ref(), |site, to| emails::password_changed(site, &link.username, to));
         Ok(Ok(()))
+    }
+
+    /// Remembers the browser that has reset a password as a device of its owner; returns the cookie.
+    pub async fn remember_device(&self, link: &MailedLink) -> Result<String> {
+        self.authenticator.remember_device(link.user, &self.site).await
     }
 
     /// Uses a link to confirm an e-mail address. The address that the account had before is told about
@@ -322,20 +370,35 @@ impl Accounts {
             None => return Ok(Err(LinkRefused::Expired)),
         };
         tracing::info!("confirmed an e-mail address");
-        if let Some(previous) = previous.filter(|previous| link.email.as_ref() != Some(previous)) {
-            self.links.send(emails::email_changed(&self.site, &link.username, &previous));
-        }
+        let previous = previous.filter(|previous| link.email.as_ref() != Some(previous));
+        let previous = previous.and_then(|previous| Email::parse(&previous).ok());
+        self.notify(previous.as_ref(), |site, to| emails::email_changed(site, &link.username, to));
         Ok(Ok(()))
     }
 
-    fn parse_new_password(
+    /// Sends a notice about an account to its address, if it has one. Not beyond the limit of the
+    /// mailbox: the notices before have told.
+    fn notify(&self, to: Option<&Email>, notice: impl FnOnce(&Site, &str) -> OutgoingEmail) {
+        if let Some(email) = to.filter(|to| self.authenticator.check_notice_limit(to).is_ok()) {
+            self.links.send(notice(&self.site, email.as_written()));
+        }
+    }
+
+    async fn judge_new_password(
         &self,
+        user: UserId,
         username: &Username,
-        email: Option<&str>,
+        email: Option<&Email>,
         new: &str,
-    ) -> Result<NewPassword, BadPassword> {
-        let email = email.and_then(|email| Email::parse(email).ok());
-        NewPassword::parse(new, &guessable_words(&self.site.name, Some(username), email.as_ref()))
+    ) -> Result<Result<NewPassword, BadPassword>> {
+        let new = match NewPassword::parse(new) {
+            Ok(new) => new,
+            Err(bad) => return Ok(Err(bad)),
+        };
+        self.authenticator.check_new_password_limit(user)?;
+        let words = guessable_words(&self.site.name, Some(username), email);
+        let judged = self.passwords.judge(Subject::Account(user), &new, words).await?;
+        Ok(judged.map(|()| new))
     }
 }
 

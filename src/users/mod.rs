@@ -5,6 +5,7 @@ pub mod api;
 pub mod credentials;
 pub mod db;
 pub mod export;
+pub mod fair_queue;
 pub mod links;
 pub mod log_in;
 pub mod pages;
@@ -94,6 +95,14 @@ impl Email {
         &self.canonical
     }
 
+    /// The mailbox that letters to this address probably reach: many servers ignore dots, and what
+    /// follows a `+` (RFC 5233). Only for counting letters; two people may share it.
+    pub fn mailbox(&self) -> String {
+        let (local, host) = self.canonical.rsplit_once('@').unwrap_or((&self.canonical, ""));
+        let name = local.split('+').next().unwrap_or(local).replace('.', "");
+        format!("{}@{host}", if name.is_empty() { local } else { &name })
+    }
+
     /// The form for sending: the local part as written, because only its own server may interpret it,
     /// and the host in ASCII.
     pub fn deliverable(&self) -> String {
@@ -181,6 +190,18 @@ mod tests {
         ] {
             assert!(Email::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn addresses_with_tags_and_dots_are_one_mailbox_for_counting_letters() {
+        let mailbox = |text: &str| Email::parse(text).unwrap().mailbox();
+        for same in
+            ["ab@example.org", "a.b+x@example.org", "A.B@EXAMPLE.org", "ab+x+y.z@example.org"]
+        {
+            assert_eq!(mailbox(same), "ab@example.org");
+        }
+        assert_eq!(mailbox("+x@example.org"), "+x@example.org");
+        assert_ne!(mailbox("ab@example.com"), mailbox("ab@example.org"));
     }
 
     proptest! {

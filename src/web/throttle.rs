@@ -13,6 +13,7 @@ use std::{
 
 use governor::{DefaultDirectRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 use quick_cache::sync::Cache;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     metrics::metrics,
@@ -29,8 +30,16 @@ pub enum RateLimit {
     Guess,
     /// A new account: by client network.
     SignUp,
-    /// A link sent by e-mail: by account or e-mail address.
+    /// A new password that has to be judged: by account.
+    NewPassword,
+    /// A letter: by the mailbox or address that it goes to.
     Mail,
+    /// A letter to any address: by the member who makes the site send it.
+    MailSender,
+    /// A letter to any address: by client network.
+    MailNetwork,
+    /// A notice about an account: by the mailbox that it goes to.
+    Notice,
     /// A new post or an edit: by member.
     Write,
     /// A preview of a text, which changes nothing: by member. Separate from `Write`, so that a member
@@ -48,7 +57,11 @@ impl RateLimit {
         match self {
             RateLimit::Guess => "guess",
             RateLimit::SignUp => "sign_up",
+            RateLimit::NewPassword => "new_password",
             RateLimit::Mail => "mail",
+            RateLimit::MailSender => "mail_sender",
+            RateLimit::MailNetwork => "mail_network",
+            RateLimit::Notice => "notice",
             RateLimit::Write => "write",
             RateLimit::Preview => "preview",
             RateLimit::Vote => "vote",
@@ -60,8 +73,13 @@ impl RateLimit {
     fn budget(self) -> (u32, Duration) {
         match self {
             RateLimit::Guess => (30, Duration::from_mins(15)),
-            RateLimit::SignUp => (5, Duration::from_hours(1)),
+            // Enough for several typing errors.
+            RateLimit::NewPassword => (10, Duration::from_mins(15)),
             RateLimit::Mail => (3, Duration::from_hours(1)),
+            RateLimit::SignUp | RateLimit::MailSender | RateLimit::Notice => {
+                (5, Duration::from_hours(1))
+            }
+            RateLimit::MailNetwork => (20, Duration::from_hours(1)),
             RateLimit::Write => (10, Duration::from_mins(1)),
             RateLimit::Vote => (120, Duration::from_mins(1)),
             RateLimit::Preview | RateLimit::Search => (30, Duration::from_mins(1)),
@@ -83,16 +101,26 @@ pub struct Throttle {
     /// the setting `RATE_LIMITS` is off.
     limiters: Option<Arc<Cache<u64, Arc<DefaultDirectRateLimiter>>>>,
     hasher: RandomState,
+    /// See [`Throttle::one_at_a_time`]; a subject has the one of its hash.
+    locks: Arc<[Mutex<()>; 64]>,
 }
 
 impl Throttle {
     pub fn new(is_on: bool) -> Throttle {
         let limiters = is_on.then(|| Arc::new(Cache::new(CLIENTS)));
-        Throttle { limiters, hasher: RandomState::new() }
+        let locks = Arc::new(std::array::from_fn(|_| Mutex::new(())));
+        Throttle { limiters, hasher: RandomState::new(), locks }
     }
 
     pub fn is_on(&self) -> bool {
         self.limiters.is_some()
+    }
+
+    /// Waits until no other request of `subject` in this process holds the lock. Requests that have to
+    /// wait for each other in the database wait here first, where they hold no connection to it.
+    pub async fn one_at_a_time(&self, subject: impl Hash) -> MutexGuard<'_, ()> {
+        let at = self.hasher.hash_one(subject) % self.locks.len() as u64;
+        self.locks[usize::try_from(at).unwrap_or_default()].lock().await
     }
 
     /// Counts one request of `subject` (a client or a member) against `limit`.

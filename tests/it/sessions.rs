@@ -321,8 +321,8 @@ async fn a_log_in_begun_before_all_sessions_ended_starts_none() {
     // Stops a log-in after its password was checked, until this test releases it.
     for sql in [
         "create function wait_here() returns trigger language plpgsql as \
-         $$ begin perform pg_advisory_lock(1), pg_advisory_unlock(1); return old; end $$",
-        "create trigger wait_here before delete on password_tries for each row execute function wait_here()",
+         $$ begin perform pg_advisory_lock(1), pg_advisory_unlock(1); return new; end $$",
+        "create trigger wait_here before insert on tower_sessions.session for each row execute function wait_here()",
     ] {
         sqlx::query(sql).execute(&site.db).await.unwrap();
     }

@@ -4,6 +4,7 @@
 
 use axum::{
     extract::State,
+    http::HeaderMap,
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ use crate::{
     users::{
         account::Accounts,
         api::{invalid_field, no_store},
-        tokens::{self, Tokens},
+        credentials::EarlierLogIn,
+        tokens::{self, Tokens, bearer},
     },
     web::{Error, Result, extract::Form, json::Json},
 };
@@ -58,6 +60,10 @@ pub struct Token {
 }
 
 /// Get a token
+///
+/// Send your last token as `Authorization: Bearer`, even if it has expired: then nobody who guesses at
+/// the account's password can delay this request. After a reset of the password, send the token of its
+/// link instead. Anything else in this header is ignored.
 #[utoipa::path(
     post, path = "/api/v1/login", operation_id = "log_in", tag = "users",
     request_body(content = LogIn, content_type = "application/x-www-form-urlencoded"),
@@ -68,17 +74,28 @@ pub async fn log_in(
     accounts: Accounts,
     State(db): State<PgPool>,
     State(tokens): State<Option<Tokens>>,
+    headers: HeaderMap,
     Form(typed): Form<LogIn>,
 ) -> Result<Response> {
     if typed.grant_type.is_some_and(|kind| !kind.is_empty() && kind != "password") {
         return Err(invalid_field("grant_type", &"Only `password` is supported."));
     }
     let signer = tokens.ok_or(Error::NotFound)?;
-    let authenticated = accounts.log_in(&typed.username, &typed.password).await?;
-    let authenticated = authenticated.ok_or(Error::WrongPassword)?;
     let now = tokens::db::now(&db).await?;
+    let earlier = earlier_log_in(&signer, now, &headers);
+    let authenticated = accounts.log_in(&typed.username, &typed.password, earlier.as_ref()).await?;
+    let authenticated = authenticated.ok_or(Error::WrongPassword)?;
     let access_token = signer.issue(authenticated, now).map_err(Error::internal)?;
     tracing::info!(user = authenticated.user.0, "issued a token");
     let token = Token { access_token, token_type: "bearer", expires_in: signer.lifetime() };
     Ok(Change::Nothing.on(no_store(Json(token).into_response())))
+}
+
+/// What the client shows of an earlier log-in.
+fn earlier_log_in(tokens: &Tokens, now: i64, headers: &HeaderMap) -> Option<EarlierLogIn> {
+    let shown = bearer::token(headers).ok()??;
+    match shown.parse() {
+        Ok(secret) => Some(EarlierLogIn::Link(secret)),
+        Err(_) => tokens.earlier_log_in(shown, now),
+    }
 }

@@ -2,8 +2,6 @@
 
 #![allow(unused_qualifications, reason = "utoipa generates fully qualified names")]
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     http::{HeaderValue, StatusCode, header},
@@ -15,14 +13,13 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::{
-    config::Site,
     live::Change,
     users::{
-        account::{Accounts, SignUpFields},
+        account::{Accounts, SignUpFields, SignUpRefused, SignedUp},
         api::taken_fields,
         db,
     },
-    web::{Error, Result, error::Field, json::Json, problem::Problem},
+    web::{Error, Result, json::Json, problem::Problem},
 };
 
 #[derive(Deserialize, ToSchema)]
@@ -68,29 +65,23 @@ pub struct NewUser {
 pub async fn sign_up(
     accounts: Accounts,
     State(pool): State<PgPool>,
-    State(site): State<Arc<Site>>,
     Json(typed): Json<SignUp>,
 ) -> Result<Response> {
     let SignUp { username, email, password } = typed;
-    let fields = SignUpFields::parse(&site, &username, &email, &password);
-    let new = fields.into_account().map_err(invalid_fields)?;
-    let made = accounts.sign_up(&new).await?.map_err(|taken| taken_fields(&taken))?;
-    let username = new.username;
+    let fields = SignUpFields::parse(&username, &email, &password);
+    let made = accounts.sign_up(fields).await?;
+    let SignedUp { authenticated, username } = made.map_err(|refused| {
+        let SignUpRefused { invalid, taken } = refused;
+        if invalid.is_empty() { taken_fields(&taken) } else { Error::Fields(invalid) }
+    })?;
     let person = db::find(&pool, &username).await?.ok_or(Error::NotFound)?;
     let location =
         HeaderValue::from_str(&format!("/api/v1/users/{username}")).map_err(Error::internal)?;
-    let user =
-        NewUser { id: made.user.0, username: username.to_string(), created_at: person.created_at };
+    let user = NewUser {
+        id: authenticated.user.0,
+        username: username.to_string(),
+        created_at: person.created_at,
+    };
     Ok((StatusCode::CREATED, Change::Lists, [(header::LOCATION, location)], Json(user))
         .into_response())
-}
-
-fn invalid_fields(fields: SignUpFields) -> Error {
-    let SignUpFields { username, email, password } = fields;
-    let problems = [
-        username.err().map(|bad| Field::new("username", &bad)),
-        email.err().map(|bad| Field::new("email", &bad)),
-        password.err().map(|bad| Field::new("password", &bad)),
-    ];
-    Error::Fields(problems.into_iter().flatten().collect())
 }

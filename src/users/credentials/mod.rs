@@ -1,10 +1,11 @@
 //! Authentication by password. All passwords are checked here, for both faces and every form, so one
 //! rate limit covers them all.
 //!
-//! Attempts are counted in the database for each account (and for each name without an account, so
-//! that both look alike), and in memory for each client's network. A device on which the account was
-//! logged in before has a count of its own, so attackers cannot lock the owner out.
+//! Attempts are counted in the database for each log-in in each network ([`attempts`]), and in memory
+//! for each network. A device on which the account was logged in before has a count of its own, so
+//! attackers cannot lock the owner out. SECURITY.md has the promise in full.
 
+pub mod attempts;
 pub mod db;
 
 use std::{convert::Infallible, sync::Arc};
@@ -13,14 +14,22 @@ use axum::{
     extract::{FromRef, FromRequestParts},
     http::request::Parts,
 };
-use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::{
     config::Site,
     identity::UserId,
     metrics::metrics,
-    users::{Email, Login, Password, Passwords, credentials::db::Credentials, secret::Secret},
+    users::{
+        Email, Login, Password, Passwords,
+        credentials::{
+            attempts::{Count, TypedLogin},
+            db::Credentials,
+        },
+        password::Subject,
+        secret::Secret,
+    },
     web::{
         Error, Result,
         client::ClientNet,
@@ -33,7 +42,7 @@ use crate::{
 pub const DEVICE_COOKIE: &str = "device";
 
 /// Half a year.
-const DEVICE_SECONDS: i64 = 180 * 24 * 60 * 60;
+pub const DEVICE_SECONDS: i64 = 180 * 24 * 60 * 60;
 
 /// A user who has shown the right password or link. Valid until all sessions of the user are ended,
 /// which raises the epoch in the database.
@@ -42,6 +51,16 @@ pub struct Authenticated {
     pub user: UserId,
     /// `users.auth_epoch` at that time.
     pub epoch: i32,
+}
+
+/// What a program shows that was logged in to the account before, as browsers show their cookie. It
+/// grants nothing but a count of attempts of its own.
+#[derive(Debug, Clone)]
+pub enum EarlierLogIn {
+    /// A token that may have expired.
+    Token { authenticated: Authenticated, id: Uuid },
+    /// The secret of a mailed link with which the program has reset the password.
+    Link(Secret),
 }
 
 /// Checks passwords and counts the attempts of one request's client.
@@ -78,19 +97,31 @@ where
 impl Authenticator {
     /// The user with this log-in and password, if they are not suspended. Every other case takes the
     /// same time and returns the same `None`. A 429 after too many attempts.
-    pub async fn log_in(&self, login: &str, password: &str) -> Result<Option<Authenticated>> {
-        let device = self.device.as_ref().map(Secret::key);
+    pub async fn log_in(
+        &self,
+        login: &str,
+        password: &str,
+        earlier: Option<&EarlierLogIn>,
+    ) -> Result<Option<Authenticated>> {
+        let device = match earlier {
+            Some(EarlierLogIn::Link(secret)) => Some(secret.key()),
+            _ => self.device.as_ref().map(Secret::key),
+        };
         let parsed = Login::parse(login);
         let credentials = match &parsed {
             Some(login) => db::by_login(&self.db, login, device.as_deref()).await?,
             None => None,
         };
-        let name = match &parsed {
-            Some(Login::Name(name)) => name.key(),
-            Some(Login::Email(email)) => email.canonical().to_owned(),
-            None => login.trim().to_lowercase(),
-        };
-        self.check(credentials, &name, password).await
+        let device = credentials.as_ref().and_then(|found| match earlier {
+            Some(EarlierLogIn::Token { authenticated, id }) => {
+                let is_theirs =
+                    (authenticated.user, authenticated.epoch) == (found.id, found.epoch);
+                is_theirs.then(|| id.to_string())
+            }
+            _ => device.filter(|_| found.is_known_device),
+        });
+        let typed = TypedLogin::new(login, parsed.as_ref());
+        self.check(credentials, &typed, device, Subject::Network(self.client), password).await
     }
 
     /// Asks `user`, who is logged in, for their password again before a sensitive action. `None` if it
@@ -101,33 +132,42 @@ impl Authenticator {
         password: &str,
     ) -> Result<Option<Authenticated>> {
         let device = self.device.as_ref().map(Secret::key);
-        let credentials = db::by_user_id(&self.db, user, device.as_deref()).await?;
-        let authenticated = self.check(credentials, "", password).await?;
+        let Some(credentials) = db::by_user_id(&self.db, user, device.as_deref()).await? else {
+            return Ok(None);
+        };
+        let device = device.filter(|_| credentials.is_known_device);
+        let typed = TypedLogin::name(&credentials.username);
+        let subject = Subject::Account(user);
+        let authenticated =
+            self.check(Some(credentials), &typed, device, subject, password).await?;
         if authenticated.is_none() {
             tracing::info!(user = user.0, "password refused");
         }
         Ok(authenticated)
     }
 
+    /// `device` is the name of the client's device if the account was logged in on it before.
     async fn check(
         &self,
         credentials: Option<Credentials>,
-        name: &str,
+        typed: &TypedLogin,
+        device: Option<String>,
+        subject: Subject,
         password: &str,
     ) -> Result<Option<Authenticated>> {
-        let is_known_device = credentials.as_ref().is_some_and(|found| found.is_known_device);
-        let key = match (&credentials, &self.device) {
-            (Some(found), Some(device)) if is_known_device => {
-                count_key("device", &format!("{} {}", found.id.0, device.key()))
-            }
-            (Some(found), _) => count_key("account", &found.id.0.to_string()),
-            (None, _) => count_key("nobody", name),
+        let count = match (&credentials, &device) {
+            (Some(found), Some(device)) => Count::of_device(found.id, device),
+            _ => Count::of_network(typed, self.client),
         };
         if self.throttle.is_on() {
-            if !is_known_device {
+            if device.is_none() {
                 self.throttle.check(RateLimit::Guess, self.client)?;
             }
-            if let Some(wait) = db::count_attempt(&self.db, &key).await? {
+            let counted = {
+                let _lock = self.throttle.one_at_a_time(&count.network).await;
+                db::count_attempt(&self.db, &count).await?
+            };
+            if let Err(wait) = counted {
                 metrics().refused("tries_at_account");
                 tracing::warn!(
                     user = credentials.map(|found| found.id.0),
@@ -137,12 +177,14 @@ impl Authenticator {
             }
         }
 
+        let kinds = db::hash_kinds(&self.db).await?;
         let hash = credentials.as_ref().and_then(|found| found.password_hash.clone());
-        let verdict = match self.passwords.verify(Password::parse(password), hash).await {
+        let password = Password::parse(password);
+        let verdict = match self.passwords.verify(subject, password.clone(), hash, kinds).await {
             Ok(verdict) => verdict,
             Err(error) => {
                 if self.throttle.is_on() {
-                    db::uncount_attempt(&self.db, &key).await?;
+                    db::uncount_attempt(&self.db, &count).await?;
                 }
                 return Err(error);
             }
@@ -151,13 +193,28 @@ impl Authenticator {
             return Ok(None);
         };
         if self.throttle.is_on() {
-            db::clear_attempts(&self.db, &key).await?;
+            // The attempts of this network or device alone: what others do goes on counting.
+            let keys = if device.is_some() {
+                vec![count.key.clone()]
+            } else {
+                let here = logins_of(&user).map(|login| Count::of_network(&login, self.client).key);
+                here.collect()
+            };
+            db::clear_attempts(&self.db, &keys, &count).await?;
         }
-        if let (Some(old), Some(new)) = (&user.password_hash, &verdict.rehashed) {
-            db::replace_hash(&self.db, user.id, old, new).await?;
+        if let (Some(old), Some(password), true) =
+            (&user.password_hash, password, verdict.is_outdated)
+        {
+            let new = self.passwords.rehash(subject, password).await?;
+            db::replace_hash(&self.db, user.id, old, &new).await?;
             tracing::info!(user = user.id.0, "rehashed a password");
         }
         Ok(Some(Authenticated { user: user.id, epoch: user.epoch }))
+    }
+
+    /// The network, as a subject of the queue for passwords.
+    pub fn network(&self) -> Subject {
+        Subject::Network(self.client)
     }
 
     /// Counts a question whether a name or an address is taken, as a guess; a 429 over the limit.
@@ -170,9 +227,38 @@ impl Authenticator {
         self.throttle.check(RateLimit::SignUp, self.client)
     }
 
-    /// Counts a link sent to `email`; a 429 over the limit.
-    pub fn check_mail_limit(&self, email: &Email) -> Result<()> {
-        self.throttle.check(RateLimit::Mail, email.canonical())
+    /// Counts a new password for `user`, which has to be judged; a 429 over the limit.
+    pub fn check_new_password_limit(&self, user: UserId) -> Result<()> {
+        self.throttle.check(RateLimit::NewPassword, user)
+    }
+
+    /// Counts a request for a link to a new password, by network and by address; a 429 over the limit.
+    ///
+    /// By the address itself over all networks: who asks in the owner's place sends the owner the link
+    /// that works. By its mailbox only within the network, because the letters for other addresses of
+    /// the mailbox do not help the owner.
+    pub fn check_reset_limit(&self, email: &Email) -> Result<()> {
+        self.throttle.check(RateLimit::MailNetwork, self.client)?;
+        self.throttle.check(RateLimit::Mail, ("reset", self.client, email.mailbox()))?;
+        self.throttle.check(RateLimit::Mail, ("reset", email.canonical()))
+    }
+
+    /// Counts a letter that `user` makes the site send to any address; a 429 over the limit of the
+    /// account, the network or the mailbox.
+    pub fn check_sender_limit(&self, user: UserId, email: &Email) -> Result<()> {
+        self.throttle.check(RateLimit::MailSender, user)?;
+        self.throttle.check(RateLimit::MailNetwork, self.client)?;
+        self.check_mailbox_limit(email)
+    }
+
+    /// Counts a letter to a mailbox that did not ask for it; a 429 over the limit.
+    pub fn check_mailbox_limit(&self, email: &Email) -> Result<()> {
+        self.throttle.check(RateLimit::Mail, ("confirm", email.mailbox()))
+    }
+
+    /// Counts a notice about an account to its address; a 429 over the limit.
+    pub fn check_notice_limit(&self, email: &Email) -> Result<()> {
+        self.throttle.check(RateLimit::Notice, email.mailbox())
     }
 
     /// Remembers this device as one of `user`'s; returns the cookie that identifies it from now on.
@@ -184,13 +270,15 @@ impl Authenticator {
     }
 }
 
-/// The key that attempts are counted under. Hashed, because a name without an account is a typing
-/// error and sometimes a password.
-fn count_key(kind: &str, name: &str) -> String {
-    let mut key = format!(
-        "{:x}",
-        Sha256::new().chain_update(kind).chain_update(" ").chain_update(name).finalize()
-    );
-    key.truncate(32);
-    key
+/// Forgets all attempts at the password of `user`, under any of their log-ins and from every network.
+pub async fn forget_attempts(pool: &PgPool, user: UserId) -> sqlx::Result<()> {
+    let Some(found) = db::by_user_id(pool, user, None).await? else { return Ok(()) };
+    let keys: Vec<String> = logins_of(&found).map(|login| login.key()).collect();
+    db::forget_attempts(pool, &keys).await
+}
+
+/// The log-ins of an account.
+fn logins_of(user: &Credentials) -> impl Iterator<Item = TypedLogin> {
+    let email = user.email.as_deref().map(TypedLogin::email);
+    [TypedLogin::name(&user.username)].into_iter().chain(email)
 }

@@ -31,8 +31,12 @@ pub async fn accounts(db: &PgPool) -> sqlx::Result<Vec<Account>> {
     .await
 }
 
-/// Sets a user's password, and ends all their sessions and tokens. `false` if there is no such user.
-pub async fn reset_password(db: &PgPool, username: &Username, hash: &str) -> sqlx::Result<bool> {
+/// Sets a user's password, and ends all their sessions and tokens. `None` if there is no such user.
+pub async fn reset_password(
+    db: &PgPool,
+    username: &Username,
+    hash: &str,
+) -> sqlx::Result<Option<UserId>> {
     // The operator needs no password. Retry if the sessions were ended in between.
     loop {
         let found = sqlx::query_as!(
@@ -42,9 +46,9 @@ pub async fn reset_password(db: &PgPool, username: &Username, hash: &str) -> sql
         )
         .fetch_optional(db)
         .await?;
-        let Some(authenticated) = found else { return Ok(false) };
+        let Some(authenticated) = found else { return Ok(None) };
         if change_password(db, authenticated, hash).await?.is_some() {
-            return Ok(true);
+            return Ok(Some(authenticated.user));
         }
     }
 }

@@ -96,7 +96,7 @@ pub async fn find(db: &PgPool, key: &str, purpose: Purpose) -> sqlx::Result<Opti
     sqlx::query_as!(
         MailedLink,
         r#"
-        select l.key, u.username as "username: Username", coalesce(l.email, u.email) as email
+        select l.key, u.id as "user: UserId", u.username as "username: Username", coalesce(l.email, u.email) as email
         from mailed_links l join users u on u.id = l.user_id
         where l.key = $1 and l.purpose = $2 and l.created_at > now() - interval '30 minutes'
             and u.suspended_at is null
@@ -109,13 +109,8 @@ pub async fn find(db: &PgPool, key: &str, purpose: Purpose) -> sqlx::Result<Opti
 }
 
 /// Uses a link to set a new password: ends every session and token of its owner, forgets their devices
-/// and deletes their other links. Returns the owner's e-mail address, if there is one; the outer `None`
-/// means that the link is used, replaced or expired.
-pub async fn set_password(
-    db: &PgPool,
-    key: &str,
-    hash: &str,
-) -> sqlx::Result<Option<Option<String>>> {
+/// and deletes their other links. `false` if the link is used, replaced or expired.
+pub async fn set_password(db: &PgPool, key: &str, hash: &str) -> sqlx::Result<bool> {
     let mut tx = db.begin().await?;
     // Lock the user's row first: a concurrent log-in waits here or is seen below.
     sqlx::query!(
@@ -124,7 +119,7 @@ pub async fn set_password(
     )
     .execute(&mut *tx)
     .await?;
-    let email = sqlx::query_scalar!(
+    let reset = sqlx::query!(
         r#"
         with link as (
             delete from mailed_links l using users u
@@ -141,15 +136,14 @@ pub async fn set_password(
             )
         )
         update users u set password_hash = $2, auth_epoch = u.auth_epoch + 1 from link where u.id = link.user_id
-        returning u.email
         "#,
         key,
         hash,
     )
-    .fetch_optional(&mut *tx)
+    .execute(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(email)
+    Ok(reset.rows_affected() > 0)
 }
 
 /// Uses a link to confirm an e-mail address, which becomes its owner's; their other links are deleted.

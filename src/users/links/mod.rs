@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     config::Site,
-    identity::Username,
+    identity::{UserId, Username},
     mail::{self, Mailer},
     users::{self, Email, credentials::Authenticated, secret::Secret},
     web::middleware::timeout::Limits,
@@ -52,6 +52,7 @@ impl Purpose {
 pub struct MailedLink {
     /// See [`Secret::key`].
     pub key: String,
+    pub user: UserId,
     pub username: Username,
     /// The address to confirm, otherwise the account's.
     pub email: Option<String>,

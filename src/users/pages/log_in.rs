@@ -62,7 +62,7 @@ pub async fn log_in(
     Form(typed): Form<LogInForm>,
 ) -> Result<Response> {
     let next = local_path_or_home(&typed.next);
-    let errors = match accounts.log_in(&typed.login, &typed.password).await {
+    let errors = match accounts.log_in(&typed.login, &typed.password, None).await {
         Ok(Some(authenticated)) => {
             let response = log_in.start_session(authenticated, see_other(&next)).await?;
             tracing::info!(user = authenticated.user.0, "logged in");

@@ -1,7 +1,11 @@
 //! Links by e-mail: a new password after a forgotten one, and the confirmation of an address.
 
 use askama::Template;
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
 use serde::Deserialize;
 use sqlx::PgPool;
 
@@ -12,7 +16,7 @@ use crate::{
         links::{self, MailedLink, Purpose},
     },
     web::{
-        Page, PageContext, Result,
+        Error, Page, PageContext, Result,
         extract::{Form, Path},
         flash::Flash,
         form::{FormErrors, NoFields},
@@ -103,7 +107,13 @@ pub async fn reset(
         return Ok(expired().show(|errors| Reset { context, link: None, errors }));
     };
     let (link, errors) = match accounts.reset_password(&link, &typed.new_password).await {
-        Ok(Ok(())) => return Ok(Change::Nothing.on(Flash::PasswordReset.on(see_other("/login")))),
+        Ok(Ok(())) => {
+            let mut response = see_other("/login");
+            let device = accounts.remember_device(&link).await?;
+            let device = HeaderValue::from_str(&device).map_err(Error::internal)?;
+            response.headers_mut().append(header::SET_COOKIE, device);
+            return Ok(Change::Nothing.on(Flash::PasswordReset.on(response)));
+        }
         Ok(Err(LinkRefused::Problem(bad))) => (Some(link), FormErrors::field("new_password", &bad)),
         Ok(Err(LinkRefused::Expired)) => (None, expired()),
         Err(error) => (Some(link), FormErrors::from_error(error)?),

@@ -42,15 +42,15 @@ pub async fn authenticate_bearer(
     }
 }
 
-/// Middleware: removes cookies. In the API a session grants nothing, and a known device has no
-/// separate count of password attempts.
+/// Middleware: removes cookies. In the API a session grants nothing, and a known device is known by a
+/// token ([`EarlierLogIn`](crate::users::credentials::EarlierLogIn)).
 pub async fn drop_cookies(mut request: Request) -> Request {
     request.headers_mut().remove(header::COOKIE);
     request
 }
 
 /// The token in the `Authorization` header, if there is one; two headers are a 400.
-fn token(headers: &HeaderMap) -> Result<Option<&str>> {
+pub fn token(headers: &HeaderMap) -> Result<Option<&str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

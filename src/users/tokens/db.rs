@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Tolerated difference between the clocks of two database servers, as after a failover, in seconds.
-const LEEWAY: i32 = 5;
+pub const LEEWAY: i32 = 5;
 
 /// The database's time in seconds since 1970.
 pub async fn now(db: &PgPool) -> sqlx::Result<i64> {

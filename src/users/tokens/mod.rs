@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{
     config::{JwtSecret, Site},
     identity::UserId,
-    users::credentials::Authenticated,
+    users::credentials::{Authenticated, DEVICE_SECONDS, EarlierLogIn},
 };
 
 const KIND: &str = "at+jwt";
@@ -106,6 +106,25 @@ impl Tokens {
     /// What a genuine token states. `None` does not say why a token is not genuine. Whether it has
     /// begun and not expired is up to the database's clock ([`db::viewer`]).
     pub fn verify(&self, token: &str) -> Option<Verified> {
+        let (claims, user) = self.claims(token)?;
+        Some(Verified {
+            authenticated: Authenticated { user, epoch: claims.epoch },
+            begins: claims.iat.max(claims.nbf),
+            ends: claims.exp,
+        })
+    }
+
+    /// The log-in that a token was issued for. The token may have expired, within the time that a known
+    /// device is remembered. `now` is the database's time.
+    pub fn earlier_log_in(&self, token: &str, now: i64) -> Option<EarlierLogIn> {
+        let (claims, user) = self.claims(token)?;
+        let authenticated = Authenticated { user, epoch: claims.epoch };
+        let is_recent = claims.iat <= now + i64::from(db::LEEWAY) && claims.iat > now - DEVICE_SECONDS;
+        is_recent.then_some(EarlierLogIn::Token { authenticated, id: claims.jti })
+    }
+
+    /// The claims of a genuine token, and its user.
+    fn claims(&self, token: &str) -> Option<(Claims, UserId)> {
         let header = header(token)?;
         let keys = [Some(&self.0.current), self.0.previous.as_ref()];
         let key = keys.into_iter().flatten().find(|key| key.id == header.kid)?;
@@ -122,11 +141,7 @@ impl Tokens {
         let is_short = claims.exp.saturating_sub(claims.iat) <= self.lifetime();
         let is_ours = claims.iss == self.0.issuer && claims.aud == self.0.audience;
         let user = claims.sub.parse().ok().filter(|id: &i64| id.to_string() == claims.sub)?;
-        (is_short && is_ours).then_some(Verified {
-            authenticated: Authenticated { user: UserId(user), epoch: claims.epoch },
-            begins: claims.iat.max(claims.nbf),
-            ends: claims.exp,
-        })
+        (is_short && is_ours).then_some((claims, UserId(user)))
     }
 }
 

@@ -39,7 +39,7 @@ async fn every_token_allows_only_what_its_owner_may_do_and_a_refusal_changes_not
                 name => at.site.caller_of(name).await,
             };
             let address = endpoint.address(at.post);
-            // No browser is asked where a program comes from, and none is believed.
+            // As a page of another site: it may do nothing without a token.
             let request = begin(&by, &endpoint, &address).header("origin", "https://evil.test");
             let reply = send(&mut at, &by, request, endpoint.body()).await;
             let status = reply.status.as_u16();
@@ -51,6 +51,9 @@ async fn every_token_allows_only_what_its_owner_may_do_and_a_refusal_changes_not
                     assert_eq!(status, 401, "{what}");
                     let is_told = reply.header("www-authenticate").contains("invalid_token");
                     assert_eq!(is_told, name != "nobody", "{what}");
+                }
+                (Access::Anyone, "nobody") if !endpoint.method.is_safe() => {
+                    assert_eq!(status, 403, "{what}");
                 }
                 (Access::Author, "other" | "chief") => assert_eq!(status, 403, "{what}"),
                 _ if endpoint.leads_nowhere() => assert_eq!(status, 404, "{what}"),

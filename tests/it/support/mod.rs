@@ -120,7 +120,7 @@ impl TestSite {
             replica: None,
             tokens: Some(tokens(&site)),
             site: Arc::new(site),
-            passwords: Passwords::new().unwrap(),
+            passwords: Passwords::default(),
             origins: Arc::new([]),
             mailer: Mailer::new(None).unwrap(),
             access_log: AccessLog::All,
