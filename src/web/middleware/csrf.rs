@@ -50,6 +50,8 @@ pub async fn same_origin_only(
 /// What a client sent as a header, so that an operator sees which address it used.
 fn for_log(value: Option<&HeaderValue>) -> Option<String> {
     value.map(|value| text::for_log(value.as_bytes()))
+}
+
 /// Middleware of the API's routes that need no token: refuses a request that a page of another site makes a browser send, unless
 /// its origin is listed in `CORS_ALLOWED_ORIGINS`. A request with a token is its owner's own: no page
 /// can send one without being allowed to by CORS.
