@@ -16,7 +16,7 @@ use social_post::{
     identity::UserId,
     posts::{Draft, publish},
     routes::{Access, ROUTES, Route},
-    web::{cursor, middleware::body::POST_BODY},
+    web::{cursor, middleware::known_routes::POST_BODY},
 };
 use sqlx::{PgPool, types::time::OffsetDateTime};
 use tokio::time::sleep;

@@ -169,9 +169,11 @@ async fn no_password_guessing_delays_a_known_browser_or_a_program_with_an_earlie
             .fetch_one(&site.db)
             .await
             .unwrap();
+    let now = social_post::users::tokens::db::now(&site.db).await.unwrap();
     let issue = |minutes, epoch| {
         let tokens = Tokens::new(&JWT_SECRET.parse().unwrap(), None, minutes, &site.app.site);
-        tokens.issue(Authenticated { user: social_post::identity::UserId(user), epoch }).unwrap()
+        let user = social_post::identity::UserId(user);
+        tokens.issue(Authenticated { user, epoch }, now).unwrap()
     };
     let expired = issue(-10, epoch);
     for token in [program.token.clone().unwrap(), expired.clone()] {

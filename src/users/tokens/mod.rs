@@ -119,7 +119,8 @@ impl Tokens {
     pub fn earlier_log_in(&self, token: &str, now: i64) -> Option<EarlierLogIn> {
         let (claims, user) = self.claims(token)?;
         let authenticated = Authenticated { user, epoch: claims.epoch };
-        let is_recent = claims.iat <= now + i64::from(db::LEEWAY) && claims.iat > now - DEVICE_SECONDS;
+        let is_recent =
+            claims.iat <= now + i64::from(db::LEEWAY) && claims.iat > now - DEVICE_SECONDS;
         is_recent.then_some(EarlierLogIn::Token { authenticated, id: claims.jti })
     }
 
