@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Less than this is not worth compressing, in bytes.
-const WORTH_COMPRESSING: u64 = 256;
+const WORTH_COMPRESSING: u64 = 32;
 
 /// More than this takes the fastest level half a millisecond, in bytes.
 const LONG: usize = 64 * 1024;
