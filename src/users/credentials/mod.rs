@@ -202,8 +202,10 @@ impl Authenticator {
             };
             db::clear_attempts(&self.db, &keys, &count).await?;
         }
+        // At a log-in only: before a sensitive action the password may be about to be replaced.
+        let is_log_in = matches!(subject, Subject::Network(_));
         if let (Some(old), Some(password), true) =
-            (&user.password_hash, password, verdict.is_outdated)
+            (&user.password_hash, password, verdict.is_outdated && is_log_in)
         {
             let new = self.passwords.rehash(subject, password).await?;
             db::replace_hash(&self.db, user.id, old, &new).await?;
