@@ -135,7 +135,8 @@ impl Preview {
     async fn new(form: &PostForm) -> Preview {
         let PostForm { title, url, body, .. } = form.clone();
         cpu::run(move || Preview {
-            title: crate::text::repair_line(&title),
+            // A longer one is in the form, with what is wrong with it.
+            title: crate::text::repair_line(&title).chars().take(Title::MAX).collect(),
             host: Link::parse(&url).ok().flatten().map(|link| link.host().to_owned()),
             html: markdown::to_html(Body::parse(&body).as_ref().map_or("", Body::as_str)),
         })
