@@ -54,7 +54,7 @@ def as_row(run):
     found = run.found
     cells = [
         f"`{run.drill.name}`", run.drill.what, f"{outcome(run, ACKNOWLEDGED):,}", found["lost"], found["duplicate"], found["wrong"],
-        recovery(run), saw(run), f"`bin/chaos {run.drill.name} --seconds {run.seconds:g}`",
+        recovery(run), "; ".join([saw(run), *(f"**broken: {rule}**" for rule in run.broken)]), f"`bin/chaos {run.drill.name} --seconds {run.seconds:g}`",
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
 

@@ -1,6 +1,7 @@
 """The rules of a drill find the faults that a broken proxy plants before a real site. Needs $PROGRAM or a build."""
 
 import http.client
+import shutil
 import threading
 import time
 import unittest
