@@ -9,9 +9,9 @@ use crate::web::client::ClientNet;
 
 /// How many bytes may be held at once. A clone is the same budget.
 ///
-/// A network may have half of what is free, or one piece. So one alone has a third of all, and however
-/// many take their share, there is room for the next (the "dynamic threshold" of Choudhury and Hahne,
-/// 1998).
+/// A network may have half of what is free, or one piece. So one alone gets a third of all, and each
+/// further one a third of what is left: it takes many networks, not one, to leave nothing for others
+/// (the "dynamic threshold" of Choudhury and Hahne, 1998).
 #[derive(Clone)]
 pub struct ByteBudget(Arc<Inner>);
 
@@ -101,7 +101,7 @@ mod tests {
         const MOST: usize = 32_000_000;
         let budget = ByteBudget::new(MOST);
         let mut kept = Vec::new();
-        for number in 0..100 {
+        for number in 0..15 {
             let before = kept.len();
             loop {
                 let mut spent = budget.spend(client(number));
@@ -111,7 +111,9 @@ mod tests {
                 kept.push(spent);
             }
             assert!(kept.len() > before, "no room for network {number}");
-            assert!((kept.len() - before) * 20_000 <= MOST / 3, "too much for network {number}");
+            let free = MOST - before * 20_000;
+            let taken = (kept.len() - before) * 20_000;
+            assert!(taken <= free / 3 + 20_000, "{taken} of {free} for network {number}");
         }
         assert!(kept.len() * 20_000 <= MOST);
     }
