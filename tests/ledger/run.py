@@ -74,6 +74,7 @@ class Run:
     def __init__(self, drill, seconds, program, workers=12, rate=60, is_quick=False):
         self.drill, self.seconds, self.program = drill, seconds, program
         self.workers, self.rate = (8, 40) if is_quick else (workers, rate)
+        self.is_quick = is_quick
         self.availability = QUICK_AVAILABILITY if is_quick else AVAILABILITY
         self.directory = Path(tempfile.mkdtemp(prefix=f"chaos-{drill.name}-"))
         self.directory.chmod(0o755)
