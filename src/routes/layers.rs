@@ -69,6 +69,8 @@ pub fn pages(routes: Router<App>, app: &App) -> Router<App> {
         ))
         // Loads the session lazily, and saves it.
         .layer(users::sessions::layer(app.db.clone(), &app.site))
+        // A 503 where it could not.
+        .layer(map_response(users::sessions::unavailable_if_not_saved))
         // Shows the flash message of the request before, and keeps the one for the next.
         .layer(from_fn_with_state(app.site.clone(), flash::flash_layer))
         // Sends a client that has just written to the primary for a while.

@@ -15,7 +15,7 @@ use social_post::{
 
 use crate::{
     program::social_post,
-    support::{PASSWORD, Reply, TestSite, Visitor, database, encode},
+    support::{PASSWORD, Reply, TestSite, Visitor, database, encode, oracle},
 };
 
 async fn log_in(visitor: &Visitor, name: &str) {
@@ -571,4 +571,21 @@ async fn csrf_a_form_from_another_site_is_refused() {
         let reply = site.visitor().send(request, "").await;
         assert_eq!(reply.status, status, "{method}");
     }
+}
+
+/// The library saves it after the handler.
+#[tokio::test]
+async fn a_session_that_cannot_be_saved_after_the_handler_is_a_503_and_no_500() {
+    let site = TestSite::new().await;
+    site.member("ada").await;
+    // The handler saves a new row, and the library the same row again.
+    let fails = "create function fail() returns trigger language plpgsql as \
+                 $$ begin raise exception 'gone' using errcode = '57P01'; end $$; \
+                 create trigger fails before update on tower_sessions.session \
+                 for each row execute function fail()";
+    sqlx::raw_sql(fails).execute(&site.db).await.unwrap();
+    let visitor = site.visitor();
+    let reply = visitor.post("/login", &[("login", "ada"), ("password", PASSWORD)]).await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, "2"), "{}", reply.body);
+    oracle::check(&reply, "a session that was not saved", &[PASSWORD]);
 }

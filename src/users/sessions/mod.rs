@@ -4,7 +4,13 @@
 pub mod db;
 pub mod device;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 use tower_sessions::{
@@ -53,6 +59,16 @@ pub async fn open(
         return Err(Error::Unauthenticated);
     }
     Ok(())
+}
+
+/// Middleware: a 503 where the database could not save the session after the handler. The library makes
+/// that a bare 500, and no handler makes one.
+pub async fn unavailable_if_not_saved(response: Response) -> Response {
+    let is_ours = response.extensions().get::<Arc<Error>>().is_some();
+    if response.status() != StatusCode::INTERNAL_SERVER_ERROR || is_ours {
+        return response;
+    }
+    Error::Unavailable("the session could not be saved".into()).into_response()
 }
 
 /// The header that makes a browser forget the session. The library's own lacks `Secure`, without

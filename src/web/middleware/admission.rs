@@ -46,10 +46,10 @@ use crate::{
 
 /// A request is refused at once if the queue is longer than this, by the time that requests took
 /// lately.
-const LONGEST_QUEUE: Duration = Duration::from_millis(250);
+const LONGEST_QUEUE: Duration = Duration::from_millis(150);
 /// A request that is still waiting after this is refused too: the requests before it took longer than
 /// those before them.
-const LONGEST_WAIT: Duration = Duration::from_millis(700);
+const LONGEST_WAIT: Duration = Duration::from_millis(900);
 
 /// Between two lines in the log about refused requests, in milliseconds.
 const LOG_INTERVAL: u64 = 10_000;
@@ -78,7 +78,8 @@ struct Inner {
 impl Default for Admission {
     fn default() -> Admission {
         Admission(Arc::new(Inner {
-            normal: Lane::new(32, LONGEST_WAIT),
+            // More than the connections to the database, so that these are never idle.
+            normal: Lane::new(16, LONGEST_WAIT),
             for_everyone: Lane::new(8, LONGEST_WAIT),
             slow: Lane::new(128, Duration::ZERO),
             refused: AtomicU64::new(0),

@@ -92,7 +92,7 @@ async fn unfinished_bodies_of_one_network_do_not_keep_another_from_posting() {
                 Connection: close\r\n\r\n";
     let (send, mut refused) = tokio::sync::mpsc::unbounded_channel();
     let mut asked = JoinSet::new();
-    for _ in 0..60 {
+    for _ in 0..100 {
         let (send, request) = (send.clone(), format!("{head}{part}"));
         asked.spawn(async move {
             let mut stream = unfinished(address, &request).await;

@@ -103,7 +103,8 @@ async fn clients_that_never_read_are_dropped_and_block_no_other_client() {
 
     let asked = 20;
     let mut deaf = Vec::new();
-    for _ in 0..200 {
+    // As many as a network may leave unread.
+    for _ in 0..60 {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(address).await.unwrap();
