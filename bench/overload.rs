@@ -75,7 +75,7 @@ async fn main() {
         server: arguments.server,
         requests: text.lines().map(|line| wire(line, arguments.server)).collect(),
         next: AtomicUsize::new(0),
-        begin: Instant::now() + Duration::from_millis(500),
+        begin: Instant::now() + Duration::from_secs(1),
         rate: arguments.rate,
         is_over: AtomicBool::new(false),
     });
@@ -141,7 +141,8 @@ fn wire(line: &str, server: SocketAddr) -> Vec<u8> {
 /// Sends one request after the other on a connection that is opened again when it ends.
 async fn connection(load: Arc<Load>) -> Times {
     let mut times = Times::default();
-    let mut stream: Option<TcpStream> = None;
+    // Open before the first request is due.
+    let mut stream = open(load.server).await;
     let mut buffer = vec![0; 64 * 1024];
     sleep_until(load.begin.into()).await;
     loop {
@@ -169,6 +170,12 @@ async fn connection(load: Arc<Load>) -> Times {
     }
 }
 
+async fn open(server: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect(server).await.ok()?;
+    stream.set_nodelay(true).ok()?;
+    Some(stream)
+}
+
 /// The status of the answer; `None` if it does not come whole.
 async fn ask(
     stream: &mut Option<TcpStream>,
@@ -177,9 +184,7 @@ async fn ask(
     buffer: &mut [u8],
 ) -> Option<u16> {
     if stream.is_none() {
-        let new = TcpStream::connect(server).await.ok()?;
-        new.set_nodelay(true).ok()?;
-        *stream = Some(new);
+        *stream = open(server).await;
     }
     let open = stream.as_mut()?;
     open.write_all(request).await.ok()?;

@@ -4,7 +4,7 @@ is refused."""
 import json
 
 from load import Request
-from system import run, say
+from system import cpu, run, say
 
 TIMES = 5
 PEAK_CONNECTIONS = 64
@@ -36,9 +36,12 @@ def measure(site, sample, program, rounds, seconds, names):
 
             def load(seconds, *options):
                 file.write_text("".join(request.line() for request in requests(sample, name, seconds)))
+                before = cpu(site.process.pid), cpu(site.cluster.process.pid)
                 output = run([program, f"127.0.0.1:{site.port}", file, "--seconds", seconds, *options], seconds + 60)
+                after = cpu(site.process.pid), cpu(site.cluster.process.pid)
                 site.settle()
-                return json.loads(output)
+                own, database = (b - a for a, b in zip(before, after))
+                return {**json.loads(output), "cpu": own, "database_cpu": database}
 
             load(1, "--connections", PEAK_CONNECTIONS)
             peak = load(seconds, "--connections", PEAK_CONNECTIONS)

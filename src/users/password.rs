@@ -208,7 +208,7 @@ pub struct Passwords(FairQueue<Subject>);
 
 impl Default for Passwords {
     fn default() -> Passwords {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // The other half of the cores serves pages.
         let running = (cores / 2).max(1);
         Passwords(FairQueue::new(Limits { running, waiting: QUEUE, patience: QUEUE_TIMEOUT }))
