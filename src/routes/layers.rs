@@ -25,14 +25,9 @@ use crate::{
     web::{
         error_page, etag, flash,
         middleware::{
-            admission::{Refusals, refuse_overload},
-            body,
-            compression::compress,
-            cookies, csrf, failed_form, headers,
-            known_routes::KnownRoutes,
-            page_cache, replica, request_log, timeout,
-            trailing_slash::without_trailing_slash,
-            unread,
+            admission::Door, body, compression::compress, cookies, csrf, failed_form, headers,
+            known_routes::KnownRoutes, page_cache, replica, request_log, timeout,
+            trailing_slash::without_trailing_slash, unread,
         },
         problem,
     },
@@ -158,19 +153,19 @@ pub fn site(routes: Router<App>, failed_forms: Router, app: App) -> Router {
 
 /// The outermost layers.
 pub fn entrance(site: Router, app: &App, routes: KnownRoutes) -> Router {
-    let refusals = Arc::new(Refusals::new(&app.site));
+    let routes = Arc::new(routes);
     let shared = page_cache::Shared {
         cache: app.pages.clone(),
-        routes: Arc::new(routes),
+        routes: routes.clone(),
         site: app.site.clone(),
         log: app.access_log,
     };
     Router::new()
         .fallback_service(site)
-        // Refuses what could not be answered in time.
-        .layer(from_fn_with_state((app.limits.admission.clone(), refusals), refuse_overload))
         // Pages that are the same for everyone, from memory.
         .layer(from_fn_with_state(shared, page_cache::page_cache))
+        // Refuses what could not be answered in time.
+        .layer(Door::new(app.limits.admission.clone(), routes, app.site.clone()))
 }
 
 fn sources(app: &App) -> (Option<crate::database::Replica>, Arc<Site>) {

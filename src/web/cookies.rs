@@ -29,6 +29,16 @@ pub fn build(site: &Site, name: &str, value: &str, max_age: i64) -> String {
     format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}")
 }
 
+/// Whether a page may differ for this client: with a session, with a flash message to be shown, or just
+/// after a write (`middleware::replica`).
+pub fn may_be_personal(headers: &HeaderMap) -> bool {
+    headers.get_all(header::COOKIE).iter().any(|cookies| {
+        // Any prefix and any spelling of the name: the exact name is checked further in.
+        let holds = |name: &[u8]| cookies.as_bytes().windows(name.len()).any(|part| part == name);
+        holds(b"sid") || holds(b"flash") || holds(b"wrote")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;

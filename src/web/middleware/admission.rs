@@ -11,33 +11,36 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use askama::Template;
 use axum::{
     body::{Body, Bytes},
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    middleware::Next,
     response::Response,
 };
+use futures_util::future::{Either, Ready, ready};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
+use tower::{Layer, Service};
+
 use crate::{
     config::Site,
     metrics::metrics,
     web::{
-        Error, Result,
+        Error, Result, cookies,
         error::PROBLEM,
         error_page,
         htmx::wants_fragment,
         middleware::{
             headers,
-            known_routes::{Load, RouteTraits},
+            known_routes::{KnownRoutes, Load, RouteTraits},
         },
         problem::Problem,
         request_id::{REQUEST_ID, RequestId},
@@ -250,12 +253,12 @@ pub struct Refusals {
 /// One refusal, for each kind of client.
 struct Refusal {
     error: Arc<Error>,
-    page: Ready,
-    fragment: Ready,
-    problem: Ready,
+    page: Made,
+    fragment: Made,
+    problem: Made,
 }
 
-struct Ready {
+struct Made {
     headers: HeaderMap,
     body: Bytes,
 }
@@ -283,16 +286,16 @@ impl Refusal {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, message).to_json();
         let mut ready = Refusal {
             error: Arc::new(error),
-            page: Ready::new(site, html, page.into()),
-            fragment: Ready::new(site, html, fragment.into()),
-            problem: Ready::new(site, PROBLEM, problem.into()),
+            page: Made::new(site, html, page.into()),
+            fragment: Made::new(site, html, fragment.into()),
+            problem: Made::new(site, PROBLEM, problem.into()),
         };
         error_page::retarget(&mut ready.fragment.headers);
         ready
     }
 
-    fn for_request(&self, request: &Request) -> Response {
-        let Ready { headers, body } = if RouteTraits::of(request).is_api {
+    fn respond(&self, request: &Request, traits: RouteTraits, id: RequestId) -> Response {
+        let Made { headers, body } = if traits.is_api {
             &self.problem
         } else if wants_fragment(request.headers()) {
             &self.fragment
@@ -303,37 +306,101 @@ impl Refusal {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         *response.headers_mut() = headers.clone();
         response.extensions_mut().insert(self.error.clone());
-        if let Some(id) = request.extensions().get::<RequestId>() {
-            response.headers_mut().insert(REQUEST_ID, id.clone().into_value());
-        }
+        response.headers_mut().insert(REQUEST_ID, id.into_value());
         response
     }
 }
 
-impl Ready {
-    fn new(site: &Site, kind: &'static str, body: Bytes) -> Ready {
+impl Made {
+    fn new(site: &Site, kind: &'static str, body: Bytes) -> Made {
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(header::CONTENT_LENGTH, body.len().into());
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers::set_security_headers(&mut headers, site);
-        Ready { headers, body }
+        Made { headers, body }
     }
 }
 
-/// Refuses a request at the door if it would have to wait for too long. A form with text worth keeping
-/// goes on: it is refused further in, where it comes back with what was typed.
-pub async fn refuse_overload(
-    State((admission, refusals)): State<(Admission, Arc<Refusals>)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let full = admission.lane(&request).filter(|lane| lane.is_full());
-    let Some(lane) = full.filter(|_| !RouteTraits::of(&request).keeps_form) else {
-        return next.run(request).await;
-    };
-    admission.count_refused();
-    let refusal = if lane.is_outage.load(Relaxed) { &refusals.outage } else { &refusals.busy };
-    refusal.for_request(&request)
+/// Layer: refuses a request at the door if it would have to wait for too long. The outermost layer, and
+/// written out rather than as a function, because under overload most requests end here.
+///
+/// What the page cache may have goes on, and so does a form with text worth keeping: it is refused
+/// further in, where it comes back with what was typed.
+#[derive(Clone)]
+pub struct Door(Arc<Inside>);
+
+struct Inside {
+    admission: Admission,
+    refusals: Refusals,
+    routes: Arc<KnownRoutes>,
+    site: Arc<Site>,
+}
+
+impl Door {
+    pub fn new(admission: Admission, routes: Arc<KnownRoutes>, site: Arc<Site>) -> Door {
+        Door(Arc::new(Inside { admission, refusals: Refusals::new(&site), routes, site }))
+    }
+
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let Inside { admission, refusals, routes, site } = &*self.0;
+        let Inner { normal, slow, .. } = &*admission.0;
+        let is_calm = !normal.is_full() && !slow.is_full();
+        if is_calm {
+            return None;
+        }
+        let route = routes.find(request.method(), request.uri());
+        let traits = route.map_or(RouteTraits::UNKNOWN, |route| route.traits);
+        let lane = match traits.load {
+            Load::Light => return None,
+            Load::Normal => normal,
+            Load::Slow => slow,
+        };
+        let may_be_cached = request.method().is_safe()
+            && route.is_some_and(|route| route.cached.is_some())
+            && !cookies::may_be_personal(request.headers());
+        if !lane.is_full() || traits.keeps_form || may_be_cached {
+            return None;
+        }
+        admission.count_refused();
+        let is_outage = lane.is_outage.load(Relaxed);
+        let refusal = if is_outage { &refusals.outage } else { &refusals.busy };
+        Some(refusal.respond(request, traits, RequestId::from_request(request, site)))
+    }
+}
+
+impl<S> Layer<S> for Door {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { door: self.clone(), inner }
+    }
+}
+
+/// A service behind a [`Door`].
+#[derive(Clone)]
+pub struct Guarded<S> {
+    door: Door,
+    inner: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.door.refusal(&request) {
+            Some(refusal) => Either::Left(ready(Ok(refusal))),
+            None => Either::Right(self.inner.call(request)),
+        }
+    }
 }

@@ -32,6 +32,7 @@ use crate::{
     metrics::metrics,
     web::{
         cache::{CachePolicy, Entry, Key, Lookup, SingleFlightCache, Topic, Versions},
+        cookies,
         error::{Error, describe},
         etag, filters,
         htmx::wants_fragment,
@@ -142,7 +143,7 @@ pub async fn page_cache(
     let route = route.filter(|_| is_read).and_then(|route| Some((route, route.cached.as_ref()?)));
     let Some((route, counters)) = route else { return next.run(request).await };
     let conditions = Conditions::from_request(&request, id.clone());
-    if is_personal(&request) {
+    if cookies::may_be_personal(request.headers()) {
         return cache.personal_page(conditions, request, next).await;
     }
     match cache.page(request, next).await {
@@ -287,16 +288,6 @@ struct Outage<'a> {
     made_at: &'a OffsetDateTime,
     has_session: bool,
 }
-/// With a session, with a flash message to be shown, or just after a write (`replica`).
-fn is_personal(request: &Request) -> bool {
-    let mut cookies = request.headers().get_all(header::COOKIE).iter();
-    cookies.any(|cookies| {
-        // Any prefix and any spelling of the name: the exact name is checked further in.
-        let holds = |name: &[u8]| cookies.as_bytes().windows(name.len()).any(|part| part == name);
-        holds(b"sid") || holds(b"flash") || holds(b"wrote")
-    })
-}
-
 fn lookup(request: &Request) -> Lookup<'_> {
     Lookup { address: address_of(request.uri()), is_fragment: wants_fragment(request.headers()) }
 }
