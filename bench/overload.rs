@@ -13,8 +13,10 @@
 //! whole. Times are in milliseconds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a tool that stops at the first fault")]
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 
 use std::{
+    fmt::Write as _,
     net::SocketAddr,
     path::PathBuf,
     sync::{
@@ -131,7 +133,7 @@ fn wire(line: &str, server: SocketAddr) -> Vec<u8> {
         text.push_str("\r\n");
     }
     if method != "GET" {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        let _ = write!(text, "Content-Length: {}\r\n", body.len());
     }
     text.push_str("\r\n");
     text.push_str(body);

@@ -152,10 +152,10 @@ pub fn site(routes: Router<App>, failed_forms: Router, app: App) -> Router {
 }
 
 /// The outermost layers.
-pub fn entrance(site: Router, app: &App, routes: KnownRoutes) -> Router {
+pub fn entrance(site: Router, app: App, routes: KnownRoutes) -> Router {
     let routes = Arc::new(routes);
     let shared = page_cache::Shared {
-        cache: app.pages.clone(),
+        cache: app.pages,
         routes: routes.clone(),
         site: app.site.clone(),
         log: app.access_log,
@@ -165,7 +165,7 @@ pub fn entrance(site: Router, app: &App, routes: KnownRoutes) -> Router {
         // Pages that are the same for everyone, from memory.
         .layer(from_fn_with_state(shared, page_cache::page_cache))
         // Refuses what could not be answered in time.
-        .layer(Door::new(app.limits.admission.clone(), routes, app.site.clone()))
+        .layer(Door::new(app.limits.admission, routes, app.site))
 }
 
 fn sources(app: &App) -> (Option<crate::database::Replica>, Arc<Site>) {

@@ -339,7 +339,7 @@ pub fn monitoring_router(app: App) -> Router {
 /// The whole site: cached pages and refusals at once, everything else from [`app_router`].
 pub fn router(app: App) -> Router {
     let routes = known_routes();
-    layers::entrance(app_router(app.clone()), &app, routes)
+    layers::entrance(app_router(app.clone()), app, routes)
 }
 
 fn app_router(app: App) -> Router {

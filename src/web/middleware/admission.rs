@@ -103,17 +103,15 @@ impl Admission {
         let (admission, lane) = (self.clone(), self.lane(request).cloned());
         async move {
             let Some(lane) = lane else { return Ok(None) };
-            match Lane::enter(&lane).await {
-                Some(place) => Ok(Some(place)),
-                None => {
-                    admission.count_refused();
-                    Err(if lane.is_outage.load(Relaxed) {
-                        Error::Unavailable("the requests before it wait for the database".into())
-                    } else {
-                        Error::Busy
-                    })
-                }
+            if let Some(place) = Lane::enter(&lane).await {
+                return Ok(Some(place));
             }
+            admission.count_refused();
+            Err(if lane.is_outage.load(Relaxed) {
+                Error::Unavailable("the requests before it wait for the database".into())
+            } else {
+                Error::Busy
+            })
         }
     }
 

@@ -71,11 +71,11 @@ impl KnownRoutes {
         for route in routes {
             by_path.entry(route.path).or_default().push(route);
         }
-        let mut router = matchit::Router::new();
+        let mut paths = matchit::Router::new();
         for (path, routes) in by_path {
-            router.insert(path, routes)?;
+            paths.insert(path, routes)?;
         }
-        Ok(KnownRoutes(router))
+        Ok(KnownRoutes(paths))
     }
 
     /// The route that answers this method at this address. `GET` answers `HEAD`.
