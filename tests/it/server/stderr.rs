@@ -5,6 +5,7 @@ use std::{
     io::{PipeReader, Read as _, Write as _},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -121,13 +122,25 @@ async fn the_log_says_how_many_lines_were_dropped_once_somebody_reads_it_again()
         assert!(started.elapsed() < 4 * PATIENCE, "nothing is dropped");
     }
 
-    let reading = std::thread::spawn(move || {
-        let mut log = String::new();
-        reader.read_to_string(&mut log).unwrap();
-        log
+    let log = Arc::new(Mutex::new(String::new()));
+    let reading = std::thread::spawn({
+        let log = log.clone();
+        move || {
+            let mut part = [0; 4096];
+            while let Ok(length @ 1..) = reader.read(&mut part) {
+                log.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..length]));
+            }
+        }
     });
+    // The queue is empty again, so nothing that follows is dropped.
+    let started = Instant::now();
+    while !log.lock().unwrap().contains("log lines were dropped") {
+        assert!(started.elapsed() < PATIENCE, "it does not say so");
+        sleep(Duration::from_millis(20)).await;
+    }
     running.ends().await;
-    let log = reading.join().unwrap();
+    reading.join().unwrap();
+    let log = log.lock().unwrap().clone();
     let told: Vec<_> = log.lines().filter(|line| line.contains("log lines were dropped")).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     let lost = told[0].split(" log lines were").next().unwrap().rsplit(' ').next().unwrap();
