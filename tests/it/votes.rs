@@ -204,7 +204,12 @@ async fn a_hundred_concurrent_requests_for_one_vote_are_one_vote() {
         for _ in 0..100 {
             let (bob, url) = (bob.clone(), url.clone());
             presses.spawn(async move {
-                let reply = bob.post_part(&url, &[("value", value)]).await;
+                let mut reply = bob.post_part(&url, &[("value", value)]).await;
+                // More at once than a busy machine answers in time.
+                while reply.status == StatusCode::SERVICE_UNAVAILABLE {
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                    reply = bob.post_part(&url, &[("value", value)]).await;
+                }
                 assert_eq!(reply.status, StatusCode::OK, "{}", reply.body);
                 // One that waited for another may show the score from before.
                 let is_one_of =

@@ -107,7 +107,7 @@ class BrokenProxy(unittest.TestCase):
 
     def wait_for(self, proxy):
         """Until each fault has been planted a few times."""
-        faults = {"lost post": 8, "lost vote": 10, "lost log-out": 1, "500": 4, "503": 4, "twice": 4}
+        faults = {"lost post": 8, "lost vote": 50, "lost log-out": 1, "500": 4, "503": 4, "twice": 4}
         # A busy machine takes minutes for as many actions as a quiet one does in seconds.
         until = time.monotonic() + 420
         while any(proxy.seen[fault] < count for fault, count in faults.items()):
