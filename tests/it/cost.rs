@@ -60,7 +60,7 @@ impl Cost {
     const MOST: Cost = Cost { runtime: Duration::MAX, blocking: Duration::MAX };
 }
 
-/// The server, the member who asks it, and a post of theirs.
+/// The server, a member who sends the requests, and a post of theirs.
 struct Measured {
     program: Program,
     database: Database,

@@ -57,7 +57,7 @@ fn too_often(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn an_account_sends_five_letters_an_hour_through_the_form_and_the_api_together() {
+async fn an_account_sends_five_emails_an_hour_through_the_form_and_the_api_together() {
     let office = PostOffice::open().await;
     let site = site_with(&office).await;
     let ada = site.member("ada").await.at_address("198.51.100.1");
@@ -79,7 +79,7 @@ async fn an_account_sends_five_letters_an_hour_through_the_form_and_the_api_toge
 }
 
 #[tokio::test]
-async fn a_mailbox_gets_three_letters_an_hour_with_its_tags_and_dots_whoever_sends_them() {
+async fn a_mailbox_gets_three_emails_an_hour_counted_across_its_tags_dots_and_senders() {
     let office = PostOffice::open().await;
     let site = site_with(&office).await;
     // The address of a member is counted as any other.
@@ -114,7 +114,7 @@ async fn a_mailbox_gets_three_letters_an_hour_with_its_tags_and_dots_whoever_sen
 }
 
 #[tokio::test]
-async fn a_network_sends_twenty_letters_an_hour_whoever_they_are_from_and_to() {
+async fn a_network_sends_twenty_emails_an_hour_counted_across_senders_and_recipients() {
     let office = PostOffice::open().await;
     let site = site_with(&office).await;
     let members = members(&site, 6).await;

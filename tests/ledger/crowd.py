@@ -150,7 +150,7 @@ class Crowd:
             person.act()
 
     def visit(self, client):
-        """Somebody without an account, who reads what is the same for everyone."""
+        """A visitor without an account, who reads public pages."""
         chance = random.Random(self.run)
         while not self.halt.wait(0.2) and time.monotonic() < self.until:
             self.ask("visit", client, "GET", chance.choice(("/", "/new", "/top", "/feed.atom", chance.choice(self.stage))))

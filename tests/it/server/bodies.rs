@@ -23,7 +23,7 @@ fn example(path: &str) -> String {
     path.replace("{id}", "1")
 }
 
-/// The request that fills the page cache is answered for everyone who waits for it.
+/// All requests for a page share the one that fills the page cache.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_get_whose_body_never_arrives_is_answered_and_delays_no_cached_page() {
     let mut site = TestSite::new().await;
