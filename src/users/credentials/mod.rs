@@ -236,9 +236,9 @@ impl Authenticator {
 
     /// Counts a request for a link to a new password, by network and by address; a 429 over the limit.
     ///
-    /// By the address itself over all networks: an attacker who requests a link for the owner's address sends the owner the link
-    /// that works. By its mailbox only within the network, because the letters for other addresses of
-    /// the mailbox do not help the owner.
+    /// By the address itself over all networks: an attacker who requests a link for the owner's address
+    /// sends the owner a link that works. By its mailbox only within the network, because e-mails to
+    /// other addresses of the mailbox do not help the owner.
     pub fn check_reset_limit(&self, email: &Email) -> Result<()> {
         self.throttle.check(RateLimit::MailNetwork, self.client)?;
         self.throttle.check(RateLimit::Mail, ("reset", self.client, email.mailbox()))?;
